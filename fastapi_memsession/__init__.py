@@ -1,0 +1,100 @@
+"""Server-side sessions for FastAPI by dependency injection.
+
+The porch: everything public is named here. Behind it, rooms in the order in which they may
+know of each other; none looks further down:
+
+    errors.py         the SessionError tree
+    checks.py         refuse settings that cannot work or are unsafe
+    settings.py       SessionSettings
+    records.py        frozen values: Claims, SessionRecord, SessionInfo
+    values.py         the one codec of stored values
+    tokens.py         claims to JWT and back; the only importer of jose
+    carriers.py       how a token travels: header, cookie, both
+    stores/           the store contract, and the stores that keep it
+    session.py        Session: what an endpoint works with
+    provider.py       SessionProvider: log in, open, end, clean up
+    origins.py        the cross-origin rule
+    answers.py        errors to HTTP answers
+    connection.py     per-connection state, and the middleware that keeps it
+    dependencies.py   get_session and its kin
+    setup.py          setup_sessions: puts the pieces together
+
+A request walks: connection -> dependencies -> provider -> carriers -> tokens -> stores -> session.
+"""
+
+from fastapi_memsession.carriers import (
+    CompositeCarrier,
+    CookieCarrier,
+    Credential,
+    HeaderCarrier,
+    TokenCarrier,
+)
+from fastapi_memsession.dependencies import (
+    CurrentSession,
+    OptionalSession,
+    get_optional_session,
+    get_provider,
+    get_session,
+    login_session,
+)
+from fastapi_memsession.errors import (
+    CredentialConflict,
+    CrossOriginRefused,
+    InvalidToken,
+    LockTimeout,
+    NotAuthenticated,
+    SessionDataError,
+    SessionEnded,
+    SessionError,
+    SessionTooLarge,
+    SessionUsageError,
+    SettingsError,
+    StoreFull,
+    StoreUnavailable,
+)
+from fastapi_memsession.provider import SessionProvider
+from fastapi_memsession.records import Claims, SessionInfo, SessionKey, SessionRecord
+from fastapi_memsession.session import Session
+from fastapi_memsession.settings import SessionSettings
+from fastapi_memsession.setup import setup_sessions
+from fastapi_memsession.stores.base import SessionStore
+from fastapi_memsession.stores.memory import MemoryStore
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Claims",
+    "CompositeCarrier",
+    "CookieCarrier",
+    "Credential",
+    "CredentialConflict",
+    "CrossOriginRefused",
+    "CurrentSession",
+    "HeaderCarrier",
+    "InvalidToken",
+    "LockTimeout",
+    "MemoryStore",
+    "NotAuthenticated",
+    "OptionalSession",
+    "Session",
+    "SessionDataError",
+    "SessionEnded",
+    "SessionError",
+    "SessionInfo",
+    "SessionKey",
+    "SessionProvider",
+    "SessionRecord",
+    "SessionSettings",
+    "SessionStore",
+    "SessionTooLarge",
+    "SessionUsageError",
+    "SettingsError",
+    "StoreFull",
+    "StoreUnavailable",
+    "TokenCarrier",
+    "get_optional_session",
+    "get_provider",
+    "get_session",
+    "login_session",
+    "setup_sessions",
+]

@@ -1,0 +1,100 @@
+"""What a client is told when something goes wrong: the only place where errors become answers.
+
+Mistakes of the calling program have no answer here: they stay exceptions, for the log.
+"""
+
+import logging
+from collections.abc import Mapping, MutableMapping
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.websockets import WebSocket, WebSocketState
+
+from fastapi_memsession.errors import (
+    CredentialConflict,
+    CrossOriginRefused,
+    InvalidToken,
+    LockTimeout,
+    NotAuthenticated,
+    SessionDataError,
+    SessionEnded,
+    SessionTooLarge,
+    StoreUnavailable,
+)
+
+T = TypeVar("T")
+logger = logging.getLogger("fastapi_memsession")
+
+# An error is answered as the nearest of its ancestors here.
+_STATUS: dict[type[Exception], HTTPStatus] = {
+    NotAuthenticated: HTTPStatus.UNAUTHORIZED,
+    CredentialConflict: HTTPStatus.BAD_REQUEST,
+    CrossOriginRefused: HTTPStatus.FORBIDDEN,
+    SessionTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    SessionDataError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+# What is not here is told in the error's own words, which say what the client can do.
+_DETAIL: dict[type[Exception], str] = {
+    NotAuthenticated: "Not authenticated",
+    SessionEnded: "The session has ended",
+    StoreUnavailable: "Sessions are unavailable at the moment; try again",
+    LockTimeout: "The session is busy; try again",
+}
+_POLICY_VIOLATION, _TRY_AGAIN_LATER = 1008, 1013  # RFC 6455 section 7.4.1 and its registry
+_MAX_REASON_BYTES = 123  # RFC 6455 section 5.5
+
+ExceptionHandlers = MutableMapping[Any, Any]
+
+
+class Answers:
+    """Turns errors into answers, for HTTP requests and WebSockets alike.
+
+    Args:
+        scheme: what `WWW-Authenticate` asks for.
+    """
+
+    def __init__(self, scheme: str) -> None:
+        self._scheme = scheme
+
+    def register(self, handlers: ExceptionHandlers) -> None:
+        """Answer the errors wherever `handlers` has no answer of the user's."""
+        for error in _STATUS:
+            handlers.setdefault(error, self.answer)
+
+    async def answer(self, connection: Request | WebSocket, error: Exception) -> Response | None:
+        """Answer `error`: a JSON body as FastAPI's own errors have it, or a closed WebSocket."""
+        status = _nearest(_STATUS, error, HTTPStatus.INTERNAL_SERVER_ERROR)
+        detail = _nearest(_DETAIL, error, str(error))
+        if isinstance(error, StoreUnavailable):
+            logger.error("%s", error)
+        elif isinstance(error, SessionDataError):  # most likely the program's mistake: say where
+            logger.warning("A value was refused: %s", error, exc_info=error)
+        if isinstance(connection, WebSocket):
+            await self._close(connection, error, detail)
+            return None
+        return JSONResponse({"detail": detail}, status, self._headers(error))
+
+    def _headers(self, error: Exception) -> dict[str, str]:
+        headers = {"Cache-Control": "no-store"}
+        if isinstance(error, NotAuthenticated):
+            # No error code when no credential came (RFC 6750 section 3.1).
+            told = isinstance(error, InvalidToken | SessionEnded)
+            headers["WWW-Authenticate"] = self._scheme + (' error="invalid_token"' if told else "")
+        if isinstance(error, StoreUnavailable):
+            headers["Retry-After"] = str(error.retry_after)
+        return headers
+
+    async def _close(self, websocket: WebSocket, error: Exception, detail: str) -> None:
+        """Refuse the handshake (the client sees HTTP 403), or close what was accepted."""
+        logger.info("A WebSocket was closed: %s.", detail)
+        if websocket.application_state is not WebSocketState.DISCONNECTED:
+            code = _TRY_AGAIN_LATER if isinstance(error, StoreUnavailable) else _POLICY_VIOLATION
+            reason = detail.encode()[:_MAX_REASON_BYTES].decode(errors="ignore")
+            await websocket.close(code, reason)
+
+
+def _nearest(table: Mapping[type[Exception], T], error: Exception, default: T) -> T:
+    return next((table[kind] for kind in type(error).__mro__ if kind in table), default)

@@ -1,0 +1,219 @@
+"""How a token travels. Knows headers and cookies; knows neither what a token says nor any store.
+
+A carrier works on Starlette's connection and header types, so an HTTP request and a WebSocket
+handshake are one to it. Tokens are never read from a URL: addresses end up in logs and histories.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import HTTPConnection
+
+from fastapi_memsession.errors import CredentialConflict, SessionTooLarge
+
+MAX_COOKIE_BYTES = 4096
+"""Name and value together; a browser drops a larger cookie (RFC 6265bis section 5.6)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A token as it came in, not yet verified.
+
+    Attributes:
+        token: the text of the token.
+        ambient: a browser sends it by itself, also for a page of another origin.
+    """
+
+    token: str = field(repr=False)
+    ambient: bool = False
+
+
+@runtime_checkable
+class TokenCarrier(Protocol):
+    """What `setup_sessions(app, carrier=...)` takes: any object with these five members."""
+
+    @property
+    def ambient(self) -> bool:
+        """Whether it can make a browser send the token by itself, as a cookie does."""
+        ...
+
+    @property
+    def vary(self) -> Sequence[str]:
+        """The request headers that it reads, for the response's `Vary`."""
+        ...
+
+    def extract(self, connection: HTTPConnection) -> Credential | None:
+        """Return the credential that came, or None if none did.
+
+        Raises:
+            CredentialConflict: several came and they differ.
+        """
+        ...
+
+    def inject(self, headers: MutableHeaders, token: str, *, max_age: int) -> None:
+        """Put the token into response headers; it is good for `max_age` seconds.
+
+        Called before the session is stored, so an error here leaves no session behind.
+
+        Raises:
+            SessionTooLarge: the token does not fit.
+        """
+        ...
+
+    def clear(self, headers: MutableHeaders) -> None:
+        """Make the client forget the token, where response headers can do that."""
+        ...
+
+
+class HeaderCarrier:
+    """The token in a request header, and after a login in the response header of the same name.
+
+    Args:
+        name: `Authorization`, or any other name; another name goes without a scheme.
+        scheme: what stands before the token in `Authorization`; a bare token is accepted too.
+    """
+
+    ambient = False
+
+    def __init__(self, name: str = "Authorization", scheme: str = "Bearer") -> None:
+        self.vary = (name,)
+        self._name = name
+        self._wire_name = name.lower().encode("ascii")
+        self._scheme = scheme.lower()
+        self._prefix = f"{scheme} " if name.lower() == "authorization" else ""
+
+    def extract(self, connection: HTTPConnection) -> Credential | None:
+        """Return the token of the header; None without it, or if another scheme is used there."""
+        found: str | None = None
+        for name, value in connection.scope["headers"]:
+            if name == self._wire_name:
+                token = self._token(value.decode("latin-1").strip())
+                if token and found is not None and token != found:
+                    raise CredentialConflict(f"Two {self._name} headers carry different tokens.")
+                found = token or found
+        return Credential(found) if found else None
+
+    def _token(self, value: str) -> str:
+        if not self._prefix:
+            return value
+        scheme, _, token = value.partition(" ")
+        if scheme.lower() == self._scheme:  # RFC 9110 section 11.1: schemes ignore case
+            return token.strip()
+        return "" if token else scheme
+
+    def inject(self, headers: MutableHeaders, token: str, *, max_age: int) -> None:
+        """Answer with the header, readable by a page of another origin if CORS lets it in."""
+        headers[self._name] = self._prefix + token
+        headers.append("Access-Control-Expose-Headers", self._name)
+
+    def clear(self, headers: MutableHeaders) -> None:
+        """Do nothing: no header can make a client forget another header."""
+
+
+class CookieCarrier:
+    """The token in a cookie; nowhere else, so that no script of the page can read it.
+
+    Args:
+        name: as browsers see it, with its prefix.
+        path: where the browser sends it.
+        domain: None for this host only.
+        secure: over HTTPS only.
+        http_only: hidden from scripts.
+        samesite: `lax`, `strict` or `none`.
+    """
+
+    ambient = True
+    vary = ("Cookie",)
+
+    def __init__(
+        self,
+        name: str = "session_token",
+        *,
+        path: str = "/",
+        domain: str | None = None,
+        secure: bool = False,
+        http_only: bool = True,
+        samesite: str = "lax",
+    ) -> None:
+        self._name = name
+        self._wire_name = name.encode("ascii")
+        attributes = [f"Path={path}", f"SameSite={samesite.capitalize()}"]
+        if domain is not None:
+            attributes.append(f"Domain={domain}")
+        if secure:
+            attributes.append("Secure")
+        if http_only:
+            attributes.append("HttpOnly")
+        self._attributes = "; ".join(attributes)
+
+    def extract(self, connection: HTTPConnection) -> Credential | None:
+        """Return the cookie's value; None without it, or if it is empty.
+
+        Reads the raw header: a parsed one shows one of two cookies of the same name, and which
+        one a sibling domain or another path planted nobody can tell.
+        """
+        found: str | None = None
+        for header, value in connection.scope["headers"]:
+            if header == b"cookie" and self._wire_name in value:
+                for pair in value.split(b";"):
+                    name, _, token = pair.partition(b"=")
+                    if name.strip() == self._wire_name:
+                        if found is not None:
+                            raise CredentialConflict(f"Two cookies are named {self._name}.")
+                        found = token.strip().decode("latin-1")
+        return Credential(found, ambient=True) if found else None
+
+    def inject(self, headers: MutableHeaders, token: str, *, max_age: int) -> None:
+        """Set the cookie, unless a browser would drop it for its size."""
+        size = len(self._name) + len(token)
+        if size > MAX_COOKIE_BYTES:
+            raise SessionTooLarge(
+                f"User id and claims make a cookie of {size} bytes, browsers keep "
+                f"{MAX_COOKIE_BYTES}. Keep claims small and put the rest into the session's data.",
+                size=size,
+                limit=MAX_COOKIE_BYTES,
+            )
+        self._set(headers, token, max_age)
+
+    def clear(self, headers: MutableHeaders) -> None:
+        """Expire the cookie."""
+        self._set(headers, "", 0)
+
+    def _set(self, headers: MutableHeaders, value: str, max_age: int) -> None:
+        headers.append("Set-Cookie", f"{self._name}={value}; Max-Age={max_age}; {self._attributes}")
+
+
+class CompositeCarrier:
+    """Several carriers at once: each gets the token, and the first that has one is believed.
+
+    Args:
+        carriers: in the order in which they are asked.
+    """
+
+    def __init__(self, *carriers: TokenCarrier) -> None:
+        self._carriers = carriers
+        self.ambient = any(carrier.ambient for carrier in carriers)
+        self.vary = tuple(name for carrier in carriers for name in carrier.vary)
+
+    def extract(self, connection: HTTPConnection) -> Credential | None:
+        """Return the first credential; all that came must be the same token."""
+        found: Credential | None = None
+        for carrier in self._carriers:
+            credential = carrier.extract(connection)
+            if found is None:
+                found = credential
+            elif credential is not None and credential.token != found.token:
+                raise CredentialConflict("The request carries two different session tokens.")
+        return found
+
+    def inject(self, headers: MutableHeaders, token: str, *, max_age: int) -> None:
+        """Let every carrier put the token into the headers."""
+        for carrier in self._carriers:
+            carrier.inject(headers, token, max_age=max_age)
+
+    def clear(self, headers: MutableHeaders) -> None:
+        """Let every carrier make the client forget."""
+        for carrier in self._carriers:
+            carrier.clear(headers)

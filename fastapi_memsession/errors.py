@@ -1,0 +1,113 @@
+"""The tree of errors. Knows nothing of HTTP: `answers.py` decides what a client is told.
+
+    SessionError
+    |- NotAuthenticated        no credential came
+    |  |- InvalidToken         a credential came that does not verify
+    |  `- SessionEnded         a genuine credential, but its session is over
+    |- CredentialConflict      two credentials that disagree
+    |- CrossOriginRefused      another site's page sent this request
+    |- SessionDataError        a value, key, claim or user id that cannot be stored
+    |  `- SessionTooLarge      ... because of its size
+    |- StoreUnavailable        the store cannot answer now
+    |  |- StoreFull            ... because it holds as many sessions as it may
+    |  `- LockTimeout          a session's lock was waited for, or held, too long
+    |- SessionUsageError       a mistake in the calling program
+    `- SettingsError           settings that are wrong or unsafe
+
+Messages never contain a token, a key or a stored value.
+"""
+
+
+class SessionError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class NotAuthenticated(SessionError):
+    """The request carries no credential, so there is no session to give."""
+
+    def __init__(
+        self, message: str = "The request carries no session token; log in first."
+    ) -> None:
+        super().__init__(message)
+
+
+class InvalidToken(NotAuthenticated):
+    """A token came that this application did not issue, or that has expired.
+
+    One message for every cause, so that an attacker learns nothing from it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("The session token is not valid; log in again.")
+
+
+class SessionEnded(NotAuthenticated):
+    """The session is over: destroyed, expired, replaced or evicted. Nothing was written."""
+
+    def __init__(self, message: str = "The session has ended; log in again.") -> None:
+        super().__init__(message)
+
+
+class CredentialConflict(SessionError):
+    """The request carries two credentials that disagree; using either would be a guess."""
+
+
+class CrossOriginRefused(SessionError):
+    """A browser sent an unsafe request, with the cookie, for a page of another origin.
+
+    Attributes:
+        origin: what the browser said the origin was; empty when it named none.
+    """
+
+    def __init__(self, origin: str) -> None:
+        super().__init__(
+            f"A cross-origin request from {origin or 'an unnamed origin'} was refused. If that "
+            "origin is yours, add it to MEMSESSION_TRUSTED_ORIGINS."
+        )
+        self.origin = origin
+
+
+class SessionDataError(SessionError, ValueError):
+    """A value cannot be stored, or not be read as the type asked for. Nothing was changed."""
+
+
+class SessionTooLarge(SessionDataError):
+    """What should be stored or sent is larger than allowed. Nothing was changed.
+
+    Attributes:
+        size: bytes that it would take.
+        limit: bytes that are allowed.
+    """
+
+    def __init__(self, message: str, *, size: int, limit: int) -> None:
+        super().__init__(message)
+        self.size = size
+        self.limit = limit
+
+
+class StoreUnavailable(SessionError):
+    """The store cannot answer now. Says nothing about whether the session lives.
+
+    Attributes:
+        retry_after: seconds after which another attempt is sensible.
+    """
+
+    def __init__(self, message: str, *, retry_after: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class StoreFull(StoreUnavailable):
+    """The store holds as many live sessions as it may; those go on, new ones must wait."""
+
+
+class LockTimeout(StoreUnavailable):
+    """A session's lock was not free in time, or was held longer than its timeout."""
+
+
+class SessionUsageError(SessionError, RuntimeError):
+    """The package is used in a way that cannot work; the message says what to change."""
+
+
+class SettingsError(SessionError, ValueError):
+    """The settings are wrong or unsafe; the message lists all that was found."""

@@ -1,0 +1,101 @@
+"""Frozen values that travel between the rooms. Knows no store, no token and no HTTP.
+
+Every time is a number of seconds since the epoch, by the application's clock.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+
+class SessionKey(NamedTuple):
+    """What names a session in a store. Both parts are known from a verified token."""
+
+    user_id: str
+    session_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """Who a session belongs to: what the token says and the record confirms.
+
+    Attributes:
+        user_id: as given at login.
+        data: small read-only facts, as given at login.
+        issued_at: whole seconds since the epoch (`iat`, RFC 7519 section 4.1.6).
+        expires_at: whole seconds since the epoch; from then on the token is refused (`exp`).
+    """
+
+    user_id: str
+    data: Mapping[str, str]
+    issued_at: int
+    expires_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """A session as an administrator or its owner sees it: no data, nothing secret."""
+
+    user_id: str
+    session_id: str
+    created_at: float
+    last_seen_at: float
+    expires_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRecord:
+    """What a store keeps for one session.
+
+    Attributes:
+        claims: small read-only facts; the record is the authority, the token a copy.
+        data: encoded values (see `values.py`) by key. Never changed in place.
+        created_at: when the user logged in.
+        last_seen_at: the last use that was written down.
+        expires_at: dead from here on, unless used before. Never past `deadline`.
+        deadline: dead from here on, whatever happens (login plus max lifetime).
+        expiration: idle expiration of this session, in seconds.
+        generation: how often its tokens were rotated.
+        used_generation: the highest generation that a client has shown to possess.
+        rotated_at: when `generation` last grew.
+    """
+
+    user_id: str
+    session_id: str = field(repr=False)
+    claims: Mapping[str, str] = field(repr=False)
+    data: Mapping[str, bytes] = field(repr=False)
+    created_at: float
+    last_seen_at: float
+    expires_at: float
+    deadline: float
+    expiration: float
+    generation: int = 0
+    used_generation: int = 0
+    rotated_at: float = 0.0
+
+    @property
+    def key(self) -> SessionKey:
+        """The name of this record in a store."""
+        return SessionKey(self.user_id, self.session_id)
+
+    @property
+    def info(self) -> SessionInfo:
+        """The part of the record that may be shown."""
+        return SessionInfo(
+            self.user_id, self.session_id, self.created_at, self.last_seen_at, self.expires_at
+        )
+
+    def needs_renewal(self, now: float, interval: float | None) -> bool:
+        """Whether a use at `now` is to be written down.
+
+        A use closer to the last one than `interval` seconds is not. A session with a short
+        idle expiration of its own is renewed after half of that at the latest, or it would
+        never slide. `None` means a look that is no use.
+        """
+        return interval is not None and now - self.last_seen_at >= min(
+            interval, self.expiration / 2
+        )
+
+    def renewed(self, now: float) -> "SessionRecord":
+        """Return the record as used at `now`: idle expiration starts again, up to the deadline."""
+        return replace(self, last_seen_at=now, expires_at=min(now + self.expiration, self.deadline))

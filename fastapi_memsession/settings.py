@@ -1,0 +1,218 @@
+"""SessionSettings: all that can be configured, and the checks that refuse what is unsafe.
+
+Read from the environment (and `.env`) when the class is called, never at import.
+"""
+
+import difflib
+import json
+import re
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    StringConstraints,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from fastapi_memsession.checks import PREFIX, problems_of
+from fastapi_memsession.errors import SettingsError
+
+
+def _seconds(value: object) -> object:
+    if isinstance(value, str) and re.fullmatch(r"\s*\d+(\.\d+)?\s*", value):
+        return float(value)
+    return value
+
+
+def _several(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        return json.loads(value)
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def _carrier(value: object) -> object:
+    if isinstance(value, str):
+        names = [part.strip().lower() for part in value.split(",")]
+        return "header,cookie" if sorted(names) == ["cookie", "header"] else ",".join(names)
+    return value
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+Duration = Annotated[timedelta, BeforeValidator(_seconds)]
+"""A timedelta; from the environment a number of seconds, `HH:MM:SS` or ISO 8601 (`P30D`)."""
+
+Keys = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_several)]
+Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_several)]
+Name = Annotated[str, StringConstraints(min_length=1)]
+
+
+class SessionSettings(BaseSettings):
+    """How sessions behave. Each field is the variable `MEMSESSION_<FIELD>`; durations in seconds.
+
+    An instance is consistent and, if `env` is production, safe: anything else fails to build.
+
+    Raises:
+        pydantic.ValidationError: with all that is wrong; secrets are not quoted.
+        SettingsError: a variable with the prefix, or an argument, names no setting.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_file=".env",
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="ignore",  # `.env` holds other programs' variables; ours are checked below
+        frozen=True,
+        hide_input_in_errors=True,
+        populate_by_name=True,
+    )
+
+    env: Literal["development", "test", "production"] = Field(
+        default="development", validation_alias=AliasChoices(f"{PREFIX}ENV", "ENV")
+    )
+    """What this process is for. Production refuses unsafe settings."""
+    provider: Literal["auto", "memory", "redis"] = "auto"
+    """Where sessions are kept; `auto` is redis in production, memory otherwise."""
+
+    jwt_key: SecretStr | None = None
+    """Signs tokens; at least 32 bytes. Missing: random per process, refused in production."""
+    jwt_previous_keys: Keys = ()
+    """Keys that still verify and never sign. JSON list, or separated by commas."""
+    jwt_algorithm: Literal["HS256", "HS384", "HS512"] = "HS256"
+    issuer: Name = "fastapi-memsession"
+    audience: Name = "fastapi-memsession"
+
+    expiration: Duration = timedelta(hours=24)
+    """Idle: a session dies this long after its last use."""
+    max_lifetime: Duration = timedelta(days=30)
+    """Absolute: a session dies this long after login, whatever happens."""
+    renew_interval: Duration | None = None
+    """A use closer than this to the last one is not written down; default `expiration` / 20."""
+
+    carrier: Annotated[Literal["header", "cookie", "header,cookie"], BeforeValidator(_carrier)] = (
+        "header"
+    )
+    header_name: str = "Authorization"
+    header_scheme: str = "Bearer"
+    cookie_name: str = "session_token"
+    cookie_path: str = "/"
+    cookie_domain: str | None = None
+    cookie_secure: bool | None = None
+    """Send the cookie over HTTPS only; default: in production."""
+    cookie_http_only: bool = True
+    cookie_samesite: Annotated[Literal["lax", "strict", "none"], BeforeValidator(_lower)] = "lax"
+    trusted_origins: Origins = ()
+    """Other origins (`https://app.example.com`) whose pages may send unsafe requests with the
+    cookie. JSON list, or separated by commas."""
+
+    cleanup_interval: Duration = timedelta(minutes=5)
+    """Between two sweeps of dead sessions."""
+    max_sessions: int = Field(default=100_000, ge=1)
+    """Memory store: live sessions at most. Past it a login gets 503 and the living stay."""
+    max_sessions_per_user: int | None = Field(default=None, ge=1)
+    """Past it a login ends the user's oldest session."""
+    max_data_bytes: int = Field(default=64 * 1024, ge=1)
+    """Bytes of keys and encoded values that one session may hold."""
+
+    redis_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
+    redis_prefix: str = "memsession"
+
+    @property
+    def store_kind(self) -> Literal["memory", "redis"]:
+        """`provider`, with `auto` resolved."""
+        if self.provider == "auto":
+            return "redis" if self.env == "production" else "memory"
+        return self.provider
+
+    @property
+    def secure_cookie(self) -> bool:
+        """`cookie_secure`, with its default resolved."""
+        return self.env == "production" if self.cookie_secure is None else self.cookie_secure
+
+    @property
+    def wire_cookie_name(self) -> str:
+        """The cookie's name as browsers see it.
+
+        With the prefix `__Host-` wherever a browser would accept it: it then also guarantees
+        that no sibling domain and no plain-HTTP page planted the cookie (RFC 6265bis 4.1.3.2).
+        """
+        may = self.secure_cookie and self.cookie_path == "/" and self.cookie_domain is None
+        plain = not self.cookie_name.startswith(("__Host-", "__Secure-"))
+        return f"__Host-{self.cookie_name}" if may and plain else self.cookie_name
+
+    @property
+    def renew_seconds(self) -> float:
+        """`renew_interval` in seconds, with its default resolved."""
+        if self.renew_interval is None:
+            return self.expiration.total_seconds() / 20
+        return self.renew_interval.total_seconds()
+
+    @model_validator(mode="after")
+    def _refuse_what_cannot_work(self) -> Self:
+        if problems := problems_of(self):
+            raise ValueError("\n- ".join(["these settings are wrong or unsafe:", *problems]))
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Refuse names that are no setting, before anything is read: a typo must not be silence."""
+        arguments = getattr(init_settings, "init_kwargs", {})
+        variables: set[str] = set()
+        for source in (env_settings, dotenv_settings):
+            if isinstance(source, EnvSettingsSource):
+                variables.update(name.upper() for name in source.env_vars)
+        _refuse_unknown(cls, arguments, variables)
+        return init_settings, env_settings, dotenv_settings
+
+
+def _refuse_unknown(
+    settings: type[SessionSettings], arguments: Iterable[str], variables: Iterable[str]
+) -> None:
+    fields = set(settings.model_fields)
+    known = {PREFIX + name.upper(): name for name in fields}
+    unknown = [
+        (name, [known[match] for match in difflib.get_close_matches(name.upper(), known, 1)])
+        for name in sorted(arguments)
+        if name not in fields and name not in {f"{PREFIX}ENV", "ENV"}
+    ] + [
+        (name, difflib.get_close_matches(name, known, 1))
+        for name in sorted(variables)
+        if name.startswith(PREFIX) and name not in known
+    ]
+    if unknown:
+        names = (f"{name} (did you mean {near[0]}?)" if near else name for name, near in unknown)
+        raise SettingsError(f"No such setting: {', '.join(names)}.")
+
+
+def settings_from_environment() -> SessionSettings:
+    """Read the settings; whatever is wrong becomes one SettingsError that lists it."""
+    try:
+        return SessionSettings()
+    except SettingsError:
+        raise
+    except ValueError as error:
+        raise SettingsError(str(error)) from None

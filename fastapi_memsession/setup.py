@@ -1,0 +1,129 @@
+"""setup_sessions: puts the pieces together, once for each application.
+
+The only room that sees all the others.
+"""
+
+import logging
+import secrets
+import time
+from collections.abc import Callable
+
+from fastapi import FastAPI
+
+from fastapi_memsession.answers import Answers
+from fastapi_memsession.carriers import (
+    CompositeCarrier,
+    CookieCarrier,
+    HeaderCarrier,
+    TokenCarrier,
+)
+from fastapi_memsession.connection import ConnectionMiddleware
+from fastapi_memsession.errors import SessionUsageError, SettingsError
+from fastapi_memsession.provider import SessionProvider
+from fastapi_memsession.checks import MAKE_A_KEY
+from fastapi_memsession.settings import SessionSettings, settings_from_environment
+from fastapi_memsession.stores.base import SessionStore
+from fastapi_memsession.stores.memory import MemoryStore
+from fastapi_memsession.tokens import TokenCodec
+
+logger = logging.getLogger("fastapi_memsession")
+
+
+def setup_sessions(
+    app: FastAPI,
+    settings: SessionSettings | None = None,
+    *,
+    store: SessionStore | None = None,
+    carrier: TokenCarrier | None = None,
+    clock: Callable[[], float] | None = None,
+) -> SessionProvider:
+    """Give an application sessions. Call it once, before the application starts.
+
+    Adds one middleware, which also starts and stops the clean-up with the application's lifespan.
+    Mounted applications share the sessions, unless they are set up themselves. The provider is
+    also at `app.state.sessions`.
+
+    Args:
+        app: the application.
+        settings: default: read from the environment (`MEMSESSION_*`) and `.env`.
+        store: where sessions are kept; default: what the settings name.
+        carrier: how tokens travel; default: what the settings name.
+        clock: returns seconds since the epoch; default `time.time`.
+
+    Raises:
+        SettingsError: the settings are wrong or unsafe; lists all that is.
+        SessionUsageError: the application is set up or started already.
+    """
+    if hasattr(app.state, "sessions"):
+        raise SessionUsageError("setup_sessions() was called twice for this application.")
+    if app.middleware_stack is not None:
+        raise SessionUsageError(
+            "setup_sessions() was called after the application started; "
+            "call it where the application is made."
+        )
+    settings = settings or settings_from_environment()
+    clock = clock or time.time
+    provider = SessionProvider(
+        settings,
+        store=store or _store(settings),
+        carrier=carrier or _carrier(settings),
+        tokens=_tokens(settings, clock),
+        clock=clock,
+    )
+    answers = Answers(settings.header_scheme)
+    answers.register(app.exception_handlers)
+    app.add_middleware(ConnectionMiddleware, provider=provider, answers=answers)
+    app.state.sessions = provider
+    return provider
+
+
+def _store(settings: SessionSettings) -> SessionStore:
+    if settings.store_kind == "redis":
+        raise SettingsError(
+            "MEMSESSION_PROVIDER is redis (the default in production), which this version does "
+            "not contain yet. Set MEMSESSION_PROVIDER=memory: one process, and its sessions end "
+            "with it."
+        )
+    if settings.env == "production":
+        logger.warning(
+            "Sessions are kept in memory in production: a restart logs everyone out, and there "
+            "can be only one worker."
+        )
+    return MemoryStore(max_sessions=settings.max_sessions)
+
+
+def _carrier(settings: SessionSettings) -> TokenCarrier:
+    header = HeaderCarrier(settings.header_name, settings.header_scheme)
+    cookie = CookieCarrier(
+        settings.wire_cookie_name,
+        path=settings.cookie_path,
+        domain=settings.cookie_domain,
+        secure=settings.secure_cookie,
+        http_only=settings.cookie_http_only,
+        samesite=settings.cookie_samesite,
+    )
+    if settings.carrier == "header":
+        return header
+    return cookie if settings.carrier == "cookie" else CompositeCarrier(header, cookie)
+
+
+def _tokens(settings: SessionSettings, clock: Callable[[], float]) -> TokenCodec:
+    if settings.jwt_key is None:
+        key = secrets.token_bytes(32)
+        if settings.env == "development":
+            logger.warning(
+                "MEMSESSION_JWT_KEY is not set: tokens are signed with a random key, so a restart "
+                "logs everyone out. To keep the key: export MEMSESSION_JWT_KEY=$(%s)",
+                MAKE_A_KEY,
+            )
+    else:
+        key = settings.jwt_key.get_secret_value().encode()
+    return TokenCodec(
+        key,
+        previous_keys=[each.get_secret_value().encode() for each in settings.jwt_previous_keys],
+        algorithm=settings.jwt_algorithm,
+        issuer=settings.issuer,
+        audience=settings.audience,
+        max_lifetime=settings.max_lifetime.total_seconds(),
+        clock=clock,
+    )

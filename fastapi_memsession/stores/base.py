@@ -1,0 +1,222 @@
+"""The contract of a store. Knows nothing of HTTP, tokens or the clock.
+
+What holds for every method:
+
+- `now` is an argument, in seconds since the epoch, so one clock moves every store. A record lives
+  while `now < expires_at`; a dead one is treated as absent, whether or not it was swept already.
+- Absence is a value, an exception is a fault: None or False means "there is no such live session",
+  `StoreUnavailable` means "I cannot tell".
+- Each call is one atomic step. `create` never overwrites, no other call creates.
+- Calls may come from several event loops and threads at once.
+"""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from fastapi_memsession.records import SessionInfo, SessionKey, SessionRecord
+
+EndReason = Literal["logout", "expired", "revoked", "replaced", "evicted", "reused", "undone"]
+"""Why a session ended; for whoever watches, never a condition of ending it."""
+
+Rotation = Literal["rotated", "repeated", "reused", "gone"]
+"""What `rotate` found: see there."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetValue:
+    """Store `value` under `key`."""
+
+    key: str
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteValue:
+    """Remove `key`; an absent one is no error. The result is the value that was there, or None."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetDefault:
+    """Store `value` under `key` unless something is there."""
+
+    key: str
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Increment:
+    """Add `by` to the number under `key`; an absent one counts as 0.
+
+    Two ints give an int and must stay within 64 bits, signed; otherwise the sum is a float and
+    must stay finite.
+    """
+
+    key: str
+    by: int | float
+
+
+@dataclass(frozen=True, slots=True)
+class CompareAndSet:
+    """Store `value` under `key` if the value there is `expected`, byte for byte.
+
+    An absent key compares as `null`, as it reads. If the value differs, none of the changes
+    that were handed in together is applied.
+    """
+
+    key: str
+    expected: bytes
+    value: bytes
+
+
+Change = SetValue | DeleteValue | SetDefault | Increment | CompareAndSet
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeResult:
+    """What became of changes.
+
+    Attributes:
+        applied: False if a comparison failed, and then nothing was changed.
+        values: for each change the value now under its key, None if there is none; for
+            DeleteValue the value that was removed.
+    """
+
+    applied: bool
+    values: tuple[bytes | None, ...]
+
+
+class SessionStore(Protocol):
+    """Keeps records. Write one, and the contract suite tells whether it is right."""
+
+    async def open(self) -> None:
+        """Get ready on the running event loop. Called once per start of an application.
+
+        Raises:
+            StoreUnavailable: it cannot be reached; the application then does not start.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of what belongs to the running event loop. Live sessions stay."""
+        ...
+
+    async def create(
+        self, record: SessionRecord, *, now: float, limit_per_user: int | None
+    ) -> list[str]:
+        """Keep a new record.
+
+        With `limit_per_user`, the user's oldest live sessions make room for it. Returns the ids
+        of the sessions that were ended so.
+
+        Raises:
+            SessionError: the id is taken; nothing was changed.
+            StoreFull: there is no room; nothing was changed.
+        """
+        ...
+
+    async def load(
+        self,
+        key: SessionKey,
+        *,
+        now: float,
+        renew_interval: float | None,
+        generation: int | None = None,
+    ) -> SessionRecord | None:
+        """Return the record, renewed if `SessionRecord.needs_renewal` says so; None if absent.
+
+        Renewal is part of the same step and never passes the deadline. With `renew_interval=None`
+        nothing is written. `generation` is that of the token the client showed, if tokens rotate:
+        it is then known to have arrived.
+        """
+        ...
+
+    async def change(
+        self,
+        key: SessionKey,
+        changes: Sequence[Change],
+        *,
+        now: float,
+        max_bytes: int,
+        lease: str | None = None,
+    ) -> ChangeResult | None:
+        """Apply changes in order, all or none; None if the session is absent.
+
+        Does not count as a use. `lease` is what `lock` gave, for a caller that holds it.
+
+        Raises:
+            SessionTooLarge: keys and values would take more than `max_bytes`.
+            SessionDataError: an increment does not apply to what is there.
+            LockTimeout: the lease has run out.
+        """
+        ...
+
+    async def rename(self, key: SessionKey, session_id: str, *, now: float) -> SessionRecord | None:
+        """Give a live session a new id, with all it holds; the old id is absent from then on.
+
+        Returns the record under its new id; None if the session is absent.
+
+        Raises:
+            SessionError: the new id is taken; nothing was changed.
+        """
+        ...
+
+    async def rotate(
+        self, key: SessionKey, generation: int, *, now: float, grace: float
+    ) -> Rotation:
+        """Exchange the token of `generation` for the next one.
+
+        - `rotated`: it was the current generation, which has grown by one.
+        - `repeated`: it was the previous one, and either the rotation is less than `grace` seconds
+          ago or its successor was never used: the caller may hand out the same successor again.
+        - `reused`: it is older than that; the session was ended (RFC 9700 section 4.14.2).
+        - `gone`: the session is absent, or never had that generation. Nothing was changed.
+        """
+        ...
+
+    async def delete(self, key: SessionKey, *, now: float, reason: EndReason) -> bool:
+        """End a session. Returns whether it was live; ending it again is quiet."""
+        ...
+
+    async def list_user(self, user_id: str, *, now: float) -> list[SessionInfo]:
+        """Return the user's live sessions, oldest first; of the same age, by session id."""
+        ...
+
+    async def delete_user(
+        self, user_id: str, *, now: float, keep: str | None = None, reason: EndReason
+    ) -> list[str]:
+        """End all sessions of a user but `keep`. Returns the ids that were live."""
+        ...
+
+    async def count(self, *, now: float) -> int:
+        """Return the number of live sessions."""
+        ...
+
+    def scan(self, *, now: float) -> AsyncIterator[SessionInfo]:
+        """Iterate over live sessions, in no order; one created or ended meanwhile may be missed."""
+        ...
+
+    async def sweep(self, *, now: float, budget: int) -> int:
+        """Free what the dead take. Returns how many were removed.
+
+        Works in chunks of at most `budget` records and lets other tasks run in between.
+        A second sweep beside a running one does nothing.
+        """
+        ...
+
+    def lock(
+        self, key: SessionKey, *, timeout: float, clock: Callable[[], float]
+    ) -> AbstractAsyncContextManager[str]:
+        """Hold the session's lock: one holder at a time, across tasks, loops and threads.
+
+        Waits for at most `timeout` seconds, first come first served, then holds for at most
+        `timeout` seconds by `clock`: a holder that died or dawdles loses it. Gives a lease,
+        which `change` takes as proof that the lock is still held.
+
+        Raises:
+            LockTimeout: on entering, it was not free in time; on leaving, it was lost meanwhile.
+        """
+        ...

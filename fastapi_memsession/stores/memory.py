@@ -1,0 +1,310 @@
+"""MemoryStore: sessions in this process, for development, tests and single-process services.
+
+    _entries  session id -> record, and the queue slot that it stands in
+    _users    user id -> session ids, oldest first
+    _slots    second -> ids of sessions that may be dead from that second on
+
+A renewal does not move a session to another slot: it is looked at when its slot comes due, and
+moved then. So renewing costs nothing here, and a sweep costs what it removes and never walks the
+living. No step awaits anything, and a thread lock guards each: several event loops may call.
+"""
+
+import asyncio
+import math
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+
+from fastapi_memsession.errors import LockTimeout, SessionError, StoreFull
+from fastapi_memsession.records import SessionInfo, SessionKey, SessionRecord
+from fastapi_memsession.stores.base import Change, ChangeResult, EndReason, Rotation, SessionStore
+from fastapi_memsession.stores.changes import apply_changes
+from fastapi_memsession.stores.leases import LeaseTable
+from fastapi_memsession.stores.siblings import warn_of_siblings
+from fastapi_memsession.values import check_size
+
+_SWEPT_PER_LOGIN = 16
+"""Queue steps taken in passing by each login, so that the dead go even where no sweep runs."""
+
+
+class _Entry:
+    __slots__ = ("record", "slot")
+
+    def __init__(self, record: SessionRecord, slot: int) -> None:
+        self.record = record
+        self.slot = slot
+
+
+class MemoryStore(SessionStore):
+    """Keeps records in dicts. What it holds is gone when the process ends.
+
+    Args:
+        max_sessions: live sessions at most; past it `create` raises StoreFull.
+    """
+
+    def __init__(self, *, max_sessions: int = 100_000) -> None:
+        self._max_sessions = max_sessions
+        self._guard = threading.Lock()
+        self._sweeping = threading.Lock()
+        self._leases = LeaseTable()
+        self._entries: dict[str, _Entry] = {}
+        self._users: dict[str, dict[str, None]] = {}
+        self._slots: dict[int, set[str]] = {}
+        self._swept_until = 0  # no slot is at or before this second
+
+    async def open(self) -> None:
+        """Warn if other workers of this server keep sessions of their own."""
+        warn_of_siblings()
+
+    async def aclose(self) -> None:
+        """Nothing to let go of: sessions outlive a restart of the lifespan."""
+
+    async def create(
+        self, record: SessionRecord, *, now: float, limit_per_user: int | None
+    ) -> list[str]:
+        """See SessionStore."""
+        with self._guard:
+            self._refuse_taken(record.session_id)
+            self._reap(now, _SWEPT_PER_LOGIN)
+            evicted: list[str] = []
+            if limit_per_user is not None:
+                mine = [info.session_id for info in self._list(record.user_id, now)]
+                evicted = mine[: max(0, len(mine) + 1 - limit_per_user)]
+            if len(self._entries) - len(evicted) >= self._max_sessions:
+                self._make_room(now)
+                if len(self._entries) - len(evicted) >= self._max_sessions:
+                    raise StoreFull(
+                        f"The memory store holds {self._max_sessions} live sessions, its limit; "
+                        "raise MEMSESSION_MAX_SESSIONS or use Redis.",
+                        retry_after=60,
+                    )
+            for session_id in evicted:
+                self._forget(session_id)
+            self._keep(record, now)
+            return evicted
+
+    async def load(
+        self,
+        key: SessionKey,
+        *,
+        now: float,
+        renew_interval: float | None,
+        generation: int | None = None,
+    ) -> SessionRecord | None:
+        """See SessionStore."""
+        with self._guard:
+            entry = self._live(key, now)
+            if entry is None:
+                return None
+            record = entry.record
+            if record.needs_renewal(now, renew_interval):
+                entry.record = record = record.renewed(now)
+            if generation is not None and record.used_generation < generation <= record.generation:
+                entry.record = record = replace(record, used_generation=generation)
+            return record
+
+    async def change(
+        self,
+        key: SessionKey,
+        changes: Sequence[Change],
+        *,
+        now: float,
+        max_bytes: int,
+        lease: str | None = None,
+    ) -> ChangeResult | None:
+        """See SessionStore."""
+        with self._guard:
+            entry = self._live(key, now)
+            if entry is None:
+                return None
+            if lease is not None and not self._leases.is_held(key.session_id, lease, now):
+                raise LockTimeout(
+                    "The session's lock ran out before this write, which was refused. "
+                    "Do less while holding it, or give it a longer timeout."
+                )
+            data, result = apply_changes(entry.record.data, changes)
+            if result.applied:
+                check_size(data, max_bytes)
+                entry.record = replace(entry.record, data=data)
+            return result
+
+    async def rename(self, key: SessionKey, session_id: str, *, now: float) -> SessionRecord | None:
+        """See SessionStore."""
+        with self._guard:
+            entry = self._live(key, now)
+            if entry is None:
+                return None
+            self._refuse_taken(session_id)
+            self._forget(key.session_id)
+            record = replace(entry.record, session_id=session_id)
+            self._keep(record, now)
+            return record
+
+    async def rotate(
+        self, key: SessionKey, generation: int, *, now: float, grace: float
+    ) -> Rotation:
+        """See SessionStore."""
+        with self._guard:
+            entry = self._live(key, now)
+            if entry is None or generation > entry.record.generation:
+                return "gone"
+            record = entry.record
+            if generation == record.generation:
+                entry.record = replace(
+                    record, generation=generation + 1, used_generation=generation, rotated_at=now
+                )
+                return "rotated"
+            unused = record.used_generation < record.generation
+            if generation == record.generation - 1 and (unused or now - record.rotated_at < grace):
+                return "repeated"
+            self._forget(key.session_id)
+            return "reused"
+
+    async def delete(self, key: SessionKey, *, now: float, reason: EndReason) -> bool:
+        """See SessionStore."""
+        with self._guard:
+            live = self._live(key, now) is not None
+            if live:
+                self._forget(key.session_id)
+            return live
+
+    async def list_user(self, user_id: str, *, now: float) -> list[SessionInfo]:
+        """See SessionStore."""
+        with self._guard:
+            return self._list(user_id, now)
+
+    async def delete_user(
+        self, user_id: str, *, now: float, keep: str | None = None, reason: EndReason
+    ) -> list[str]:
+        """See SessionStore."""
+        with self._guard:
+            ended = [i.session_id for i in self._list(user_id, now) if i.session_id != keep]
+            for session_id in ended:
+                self._forget(session_id)
+            return ended
+
+    async def count(self, *, now: float) -> int:
+        """See SessionStore. Costs what is dead and not swept yet."""
+        with self._guard:
+            dead = sum(
+                self._entries[session_id].record.expires_at <= now
+                for slot in self._due(now)
+                for session_id in self._slots[slot]
+            )
+            return len(self._entries) - dead
+
+    async def scan(self, *, now: float) -> AsyncIterator[SessionInfo]:
+        """See SessionStore."""
+        with self._guard:
+            ids = list(self._entries)
+        for session_id in ids:
+            entry = self._entries.get(session_id)
+            if entry is not None and now < entry.record.expires_at:
+                yield entry.record.info
+
+    async def sweep(self, *, now: float, budget: int) -> int:
+        """See SessionStore."""
+        if not self._sweeping.acquire(blocking=False):
+            return 0
+        try:
+            removed = 0
+            while True:
+                with self._guard:
+                    swept, finished = self._reap(now, budget)
+                removed += swept
+                if finished:
+                    return removed
+                await asyncio.sleep(0)
+        finally:
+            self._sweeping.release()
+
+    def lock(
+        self, key: SessionKey, *, timeout: float, clock: Callable[[], float]
+    ) -> AbstractAsyncContextManager[str]:
+        """See SessionStore."""
+        return self._leases.hold(key.session_id, timeout=timeout, clock=clock)
+
+    # Everything below runs with the guard held.
+
+    def _live(self, key: SessionKey, now: float) -> _Entry | None:
+        entry = self._entries.get(key.session_id)
+        if entry is None or now >= entry.record.expires_at or entry.record.user_id != key.user_id:
+            return None
+        return entry
+
+    def _refuse_taken(self, session_id: str) -> None:
+        if session_id in self._entries:
+            raise SessionError("This session id is taken; ids are made anew for each session.")
+
+    def _list(self, user_id: str, now: float) -> list[SessionInfo]:
+        records = (self._entries[each].record for each in self._users.get(user_id, ()))
+        living = [record.info for record in records if now < record.expires_at]
+        living.sort(key=lambda info: (info.created_at, info.session_id))
+        return living
+
+    def _keep(self, record: SessionRecord, now: float) -> None:
+        if not self._entries:
+            self._swept_until = math.floor(now)
+        entry = self._entries[record.session_id] = _Entry(record, 0)
+        self._users.setdefault(record.user_id, {})[record.session_id] = None
+        self._enqueue(entry)
+
+    def _enqueue(self, entry: _Entry) -> None:
+        entry.slot = math.ceil(entry.record.expires_at)
+        self._swept_until = min(self._swept_until, entry.slot - 1)
+        self._slots.setdefault(entry.slot, set()).add(entry.record.session_id)
+
+    def _forget(self, session_id: str) -> None:
+        entry = self._entries.pop(session_id)
+        mine = self._users[entry.record.user_id]
+        del mine[session_id]
+        if not mine:
+            del self._users[entry.record.user_id]
+        slot = self._slots.get(entry.slot)
+        if slot is not None:
+            slot.discard(session_id)
+            if not slot:
+                del self._slots[entry.slot]
+
+    def _due(self, now: float) -> list[int]:
+        """Return the slots in which a session may be dead at `now`."""
+        last = math.ceil(now)
+        if last - self._swept_until > len(self._slots):
+            return [slot for slot in self._slots if slot <= last]
+        return [slot for slot in range(self._swept_until + 1, last + 1) if slot in self._slots]
+
+    def _make_room(self, now: float) -> None:
+        removed, finished = 0, False
+        while not removed and not finished:
+            removed, finished = self._reap(now, 1000)
+        if not removed:  # the queue knows whole seconds: look into the one that is under way
+            for session_id in list(self._slots.get(math.ceil(now), ())):
+                if self._entries[session_id].record.expires_at <= now:
+                    self._forget(session_id)
+
+    def _reap(self, now: float, budget: int) -> tuple[int, bool]:
+        """Take at most `budget` steps along the queue; a step is a session or an empty second.
+
+        Returns how many records were removed, and whether the queue is done up to `now`.
+        """
+        removed = 0
+        second = math.floor(now)
+        if second - self._swept_until > len(self._slots):  # a long sleep: jump to what there is
+            self._swept_until = min(min(self._slots, default=second + 1) - 1, second)
+        while self._swept_until < second:
+            slot = self._slots.get(self._swept_until + 1)
+            while slot and budget > 0:
+                budget -= 1
+                entry = self._entries[slot.pop()]
+                if entry.record.expires_at <= now:
+                    self._forget(entry.record.session_id)
+                    removed += 1
+                else:
+                    self._enqueue(entry)
+            if budget <= 0:
+                return removed, False
+            budget -= 1
+            self._swept_until += 1
+            self._slots.pop(self._swept_until, None)
+        return removed, True

@@ -1,0 +1,239 @@
+"""Claims to JWT and back. The only importer of jose; knows no store and no HTTP.
+
+jose alone accepts what it should not and raises what it should not, so a token reaches it only
+after its shape and its header are known to be ours, and what comes back is checked field by field.
+"""
+
+import base64
+import hashlib
+import json
+import math
+import re
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from jose import jws
+from pydantic_core import to_json
+
+from fastapi_memsession.errors import InvalidToken, SessionDataError, SessionTooLarge, SettingsError
+from fastapi_memsession.records import SessionKey
+from fastapi_memsession.checks import MIN_KEY_BYTES
+
+try:
+    from jose.backends.cryptography_backend import CryptographyHMACKey
+except ImportError:  # pragma: no cover - the declared dependency has it; see the message
+    raise ImportError(
+        "python-jose is installed without its cryptography backend; "
+        "run: pip install 'python-jose[cryptography]'"
+    ) from None
+
+MAX_TOKEN_BYTES = 4096
+"""A longer token is refused unread, and never issued."""
+
+ACCESS = "access+jwt"
+"""`typ` of an access token (explicit typing, RFC 8725 section 3.11)."""
+
+_CLOCK_SKEW = 60  # seconds by which another worker's clock may be ahead of ours
+_CACHE_SIZE = 4096  # verified tokens in each of two halves
+_CLAIMS = frozenset({"iss", "aud", "sub", "sid", "iat", "exp", "data"})
+_SESSION_ID = re.compile(r"[A-Za-z0-9_-]{43}")
+
+# Base64url has spare bits at its end: only one spelling of a signature is accepted.
+_SIGNATURE = {
+    "HS256": r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]",
+    "HS384": r"[A-Za-z0-9_-]{64}",
+    "HS512": r"[A-Za-z0-9_-]{85}[AQgw]",
+}
+
+
+def new_session_id() -> str:
+    """Make a session id: 256 random bits as 43 characters of base64url (ASVS 7.2.3)."""
+    return secrets.token_urlsafe(32)
+
+
+class TokenClaims(NamedTuple):
+    """What a verified access token says."""
+
+    key: SessionKey
+    data: Mapping[str, str]
+    issued_at: int
+    expires_at: int
+
+
+class TokenCodec:
+    """Signs with one key, verifies with that and with previous ones. Keys never change.
+
+    Args:
+        key: signs and verifies; at least 32 bytes.
+        previous_keys: only verify.
+        algorithm: HS256, HS384 or HS512; the token's header has no say in it.
+        issuer: `iss` of every token, compared exactly.
+        audience: `aud` of every token, compared exactly.
+        max_lifetime: seconds; a token that would live longer is refused.
+        clock: seconds since the epoch.
+
+    Raises:
+        SettingsError: a key is too short, or is no shared secret.
+    """
+
+    __slots__ = (
+        "_algorithm",
+        "_audience",
+        "_clock",
+        "_issuer",
+        "_keys",
+        "_longest_life",
+        "_older",
+        "_recent",
+        "_shape",
+        "_signing_headers",
+        "_signing_key",
+    )
+
+    def __init__(
+        self,
+        key: bytes,
+        *,
+        previous_keys: Sequence[bytes] = (),
+        algorithm: str = "HS256",
+        issuer: str,
+        audience: str,
+        max_lifetime: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._algorithm = algorithm
+        self._issuer = issuer
+        self._audience = audience
+        self._longest_life = math.ceil(max_lifetime) + 1  # both ends of a life are rounded outwards
+        self._clock = clock
+        self._shape = re.compile(rf"([A-Za-z0-9_-]+)\.[A-Za-z0-9_-]+\.{_SIGNATURE[algorithm]}")
+        self._keys: dict[str, CryptographyHMACKey] = {}
+        for secret in (*previous_keys, key):
+            self._signing_key = _hmac_key(secret, algorithm)
+            self._signing_headers = {"typ": ACCESS, "kid": _fingerprint(secret)}
+            self._keys[self._sign(b"").partition(".")[0]] = self._signing_key
+        # Verified tokens, the recent half and the one before it. Two plain dicts and no lock:
+        # each step on them is atomic, and a lost entry only costs one verification.
+        self._recent: dict[str, TokenClaims] = {}
+        self._older: dict[str, TokenClaims] = {}
+
+    def encode(
+        self, key: SessionKey, data: Mapping[str, str], *, issued_at: float, expires_at: float
+    ) -> str:
+        """Sign an access token. Times are seconds since the epoch, rounded outwards to whole ones.
+
+        Raises:
+            SessionDataError: user id or claims are not text that UTF-8 can encode.
+            SessionTooLarge: the token would be longer than 4096 bytes.
+        """
+        try:
+            payload = to_json(
+                {
+                    "iss": self._issuer,
+                    "aud": self._audience,
+                    "sub": key.user_id,
+                    "sid": key.session_id,
+                    "iat": math.floor(issued_at),
+                    "exp": math.ceil(expires_at),
+                    "data": dict(data),
+                }
+            )
+        except ValueError:
+            raise SessionDataError(
+                "The user id or the claims hold a lone surrogate, which no token can carry."
+            ) from None
+        token = self._sign(payload)
+        if len(token) > MAX_TOKEN_BYTES:
+            raise SessionTooLarge(
+                f"User id and claims make a token of {len(token)} bytes, the limit is "
+                f"{MAX_TOKEN_BYTES}. Keep claims small and put the rest into the session's data.",
+                size=len(token),
+                limit=MAX_TOKEN_BYTES,
+            )
+        return token
+
+    def decode(self, token: str) -> TokenClaims:
+        """Verify an access token and return what it says.
+
+        A token that was verified before costs a dictionary look-up and a look at the clock.
+
+        Raises:
+            InvalidToken: for every other string there is; no other exception comes out.
+        """
+        claims = self._recent.get(token)
+        if claims is None:
+            claims = self._older.get(token)
+            if claims is None:
+                try:
+                    claims = self._verify(token)
+                except Exception:  # whatever a hostile token provokes, there is one answer
+                    raise InvalidToken from None
+            if len(self._recent) >= _CACHE_SIZE:
+                self._older, self._recent = self._recent, {}
+            self._recent[token] = claims
+        if self._clock() >= claims.expires_at:
+            raise InvalidToken
+        return claims
+
+    def _sign(self, payload: bytes) -> str:
+        return jws.sign(  # type: ignore[no-any-return,unused-ignore]
+            payload, self._signing_key, headers=self._signing_headers, algorithm=self._algorithm
+        )
+
+    def _verify(self, token: str) -> TokenClaims:
+        shape = self._shape.fullmatch(token) if len(token) <= MAX_TOKEN_BYTES else None
+        if shape is None:
+            raise InvalidToken
+        # The header is looked up, not read: it selects among headers that we wrote ourselves.
+        key = self._keys[shape[1]]
+        payload = jws.verify(token, key, [self._algorithm])
+        claims = json.loads(payload, object_pairs_hook=_unique, parse_constant=_refuse)
+        return self._checked(claims)
+
+    def _checked(self, claims: dict[str, Any]) -> TokenClaims:
+        if type(claims) is not dict or claims.keys() != _CLAIMS:
+            raise InvalidToken
+        user_id, session_id, data = claims["sub"], claims["sid"], claims["data"]
+        issued_at, expires_at = claims["iat"], claims["exp"]
+        if not (
+            claims["iss"] == self._issuer
+            and claims["aud"] == self._audience
+            and type(user_id) is str
+            and type(session_id) is str
+            and _SESSION_ID.fullmatch(session_id)
+            and type(data) is dict
+            and all(type(value) is str for value in data.values())
+            and type(issued_at) is int
+            and type(expires_at) is int
+            and issued_at <= self._clock() + _CLOCK_SKEW
+            and 0 < expires_at - issued_at <= self._longest_life
+        ):
+            raise InvalidToken
+        user_id.encode()  # a lone surrogate is text that nobody could have logged in with
+        return TokenClaims(SessionKey(user_id, session_id), data, issued_at, expires_at)
+
+
+def _hmac_key(secret: bytes, algorithm: str) -> CryptographyHMACKey:
+    if len(secret) < MIN_KEY_BYTES:
+        raise SettingsError(f"A signing key needs at least {MIN_KEY_BYTES} bytes (RFC 7518 3.2).")
+    try:
+        return CryptographyHMACKey(secret, algorithm)
+    except Exception:  # jose's own message may quote the key
+        raise SettingsError("A signing key must be a shared secret, not a key file.") from None
+
+
+def _fingerprint(secret: bytes) -> str:
+    digest = hashlib.sha256(b"fastapi-memsession key id\0" + secret).digest()
+    return base64.urlsafe_b64encode(digest[:6]).decode()
+
+
+def _unique(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(members)
+    if len(found) != len(members):
+        raise InvalidToken
+    return found
+
+
+def _refuse(_constant: str) -> None:
+    raise InvalidToken

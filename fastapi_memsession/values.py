@@ -1,0 +1,127 @@
+"""The one codec of stored values: JSON text in UTF-8, by pydantic-core.
+
+A value is encoded when it is handed in, so what cannot be stored fails at once and nothing that
+the caller still holds is aliased. Every store keeps these bytes, so every store is equally strict.
+"""
+
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from functools import lru_cache
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import from_json, to_json
+
+from fastapi_memsession.errors import SessionDataError, SessionTooLarge
+
+MAX_DEPTH = 100
+"""Levels of lists and dicts that a value may have."""
+
+# JSON has no form of its own for these. Pydantic would write them as text or as a list, and a
+# reader would get another type back than was stored; a set would not even keep its order.
+_NO_JSON_FORM = (bytes, bytearray, memoryview, AbstractSet, Iterator)
+_SCALARS = frozenset({str, int, float, bool, type(None)})
+
+
+def encode_value(value: object) -> bytes:
+    """Encode one value.
+
+    Stored faithfully: what JSON can say (None, bool, int, finite float, str, list, dict with
+    string keys; a tuple reads back as a list). Also taken: Pydantic models, dataclasses,
+    datetimes, UUIDs, enums and the like; read those with `get(key, as_=Type)`.
+
+    Raises:
+        SessionDataError: the value cannot be stored.
+    """
+    try:
+        _refuse_what_json_would_alter(value, 0)
+        encoded = to_json(value)
+        # Proves that the text can be read back: refuses NaN, infinities and huge integers.
+        from_json(encoded, allow_inf_nan=False)
+    except SessionDataError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise SessionDataError(
+            f"A {type(value).__name__} cannot be stored in a session: {error}. "
+            "Store JSON types, or a Pydantic model."
+        ) from None
+    return encoded
+
+
+def decode_value(encoded: bytes) -> Any:
+    """Decode one value to JSON types."""
+    return from_json(encoded)
+
+
+def decode_value_as(encoded: bytes, type_: Any) -> Any:
+    """Decode one value and validate it into `type_`.
+
+    Raises:
+        SessionDataError: it does not fit. The stored value is not quoted.
+    """
+    try:
+        return _adapter(type_).validate_json(encoded)
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(map(str, fault['loc'])) or 'value'}: {fault['type']}"
+            for fault in error.errors(include_input=False, include_url=False, include_context=False)
+        )
+        raise SessionDataError(f"The stored value is not a {type_!r} ({faults}).") from None
+
+
+def check_key(key: object) -> str:
+    """Return `key` if it can name a value: any string that UTF-8 can encode, even an empty one."""
+    if not isinstance(key, str):
+        raise SessionDataError(f"A session key must be a str, not {type(key).__name__}.")
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        raise SessionDataError("A session key must not contain a lone surrogate.") from None
+    return key
+
+
+def encode_data(data: Mapping[str, object]) -> dict[str, bytes]:
+    """Encode several values by key, all or none."""
+    return {check_key(key): encode_value(value) for key, value in data.items()}
+
+
+def check_size(data: Mapping[str, bytes], limit: int) -> None:
+    """Raise SessionTooLarge if keys and values together take more than `limit` bytes."""
+    size = sum(len(key.encode()) + len(value) for key, value in data.items())
+    if size > limit:
+        raise SessionTooLarge(
+            f"The session would hold {size} bytes, the limit is {limit} "
+            "(MEMSESSION_MAX_DATA_BYTES). Keep large things elsewhere and store a reference.",
+            size=size,
+            limit=limit,
+        )
+
+
+@lru_cache(maxsize=256)
+def _adapter(type_: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(type_)
+
+
+def _refuse_what_json_would_alter(value: object, depth: int) -> None:
+    if type(value) in _SCALARS:
+        return
+    if depth >= MAX_DEPTH:
+        raise SessionDataError(
+            f"The value is nested more than {MAX_DEPTH} levels deep, or contains itself."
+        )
+    if isinstance(value, dict):
+        for key, member in value.items():
+            if not isinstance(key, str):
+                raise SessionDataError(
+                    f"A dict with a key of type {type(key).__name__} cannot be stored: "
+                    "JSON keys are strings."
+                )
+            _refuse_what_json_would_alter(member, depth + 1)
+    elif isinstance(value, list | tuple):
+        for member in value:
+            _refuse_what_json_would_alter(member, depth + 1)
+    elif isinstance(value, _NO_JSON_FORM):
+        raise SessionDataError(
+            f"A {type(value).__name__} cannot be stored: JSON has no form for it. "
+            "Store a list, or text such as base64."
+        )
