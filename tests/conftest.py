@@ -1,0 +1,67 @@
+"""What several rooms' tests need: a clock that is moved by hand, and applications to talk to."""
+
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+from fastapi import FastAPI
+
+from fastapi_memsession import SessionProvider, SessionSettings, SessionStore, setup_sessions
+
+KEY = "an example key of more than thirty-two bytes"
+START = 1_764_000_000.0
+
+
+class Clock:
+    """Seconds since the epoch, as often as it is told."""
+
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch, tmp_path_factory) -> Iterator[None]:
+    """Keep what the developer has in the environment, or in a .env file, out of the tests."""
+    for name in os.environ:
+        if name.startswith("MEMSESSION_") or name == "ENV":
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path_factory.getbasetemp())
+    yield
+
+
+def settings(**values) -> SessionSettings:
+    return SessionSettings(**{"env": "test", "jwt_key": KEY, **values})
+
+
+@pytest.fixture
+def make_app(clock) -> Callable[..., FastAPI]:
+    """Make an application with sessions; keywords are settings, but store, carrier and app."""
+
+    def make(
+        *,
+        app: FastAPI | None = None,
+        store: SessionStore | None = None,
+        carrier_object=None,
+        **values,
+    ) -> FastAPI:
+        app = app or FastAPI()
+        setup_sessions(app, settings(**values), store=store, carrier=carrier_object, clock=clock)
+        return app
+
+    return make
+
+
+@pytest.fixture
+def provider(make_app) -> SessionProvider:
+    return make_app().state.sessions

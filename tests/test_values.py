@@ -1,0 +1,147 @@
+"""Values: stored faithfully, or refused with nothing changed."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import IntEnum
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from fastapi_memsession import SessionDataError
+from fastapi_memsession.values import MAX_DEPTH, decode_value, decode_value_as, encode_value
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text("ab\0é🦊"), inner),
+)
+
+
+def nested(depth, inner=0):
+    value = inner
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def circular():
+    value: list = [1]
+    value.append({"again": value})
+    return value
+
+
+@given(JSON)
+def test_json_comes_back_as_it_was(value):
+    """Every JSON value, with the types and the order of what went in."""
+    back = decode_value(encode_value(value))
+    assert back == value
+    assert repr(back) == repr(value)
+
+
+def test_a_tuple_comes_back_as_a_list():
+    """As everywhere in JSON."""
+    assert decode_value(encode_value((1, (2,)))) == [1, [2]]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        float("nan"),
+        float("inf"),
+        [-float("inf")],
+        b"bytes",
+        bytearray(b"x"),
+        memoryview(b"x"),
+        {1, 2},
+        frozenset(),
+        {"a": [{"b": {1}}]},
+        object(),
+        lambda: None,
+        print,
+        (number for number in range(3)),
+        iter([1]),
+        {}.keys(),
+        "\ud800",
+        {"\ud800": 1},
+        {1: "a"},
+        {None: 1},
+        {(1, 2): 3},
+        nested(10_000),
+        nested(MAX_DEPTH + 1),
+        circular(),
+        10**5000,
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_json_cannot_say_is_refused(value):
+    """Rather than stored as something else."""
+    with pytest.raises(SessionDataError):
+        encode_value(value)
+
+
+def test_a_generator_is_refused_unread():
+    """Refusing a value does not use it up."""
+    numbers = iter([1, 2])
+    with pytest.raises(SessionDataError, match="JSON has no form"):
+        encode_value(numbers)
+    assert list(numbers) == [1, 2]
+
+
+def test_nesting_is_bounded():
+    """To a depth that every reader can follow."""
+    value = nested(MAX_DEPTH)
+    assert decode_value(encode_value(value)) == value
+
+
+class Item(BaseModel):
+    name: str
+    bought: datetime
+
+
+@dataclass
+class Point:
+    x: int
+    y: int
+
+
+class Level(IntEnum):
+    HIGH = 3
+
+
+WHEN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("value", "type_", "plain"),
+    [
+        (WHEN, datetime, "2026-01-02T03:04:05Z"),
+        (UUID(int=1), UUID, "00000000-0000-0000-0000-000000000001"),
+        (Point(1, 2), Point, {"x": 1, "y": 2}),
+        (Level.HIGH, Level, 3),
+        (Item(name="a", bought=WHEN), Item, {"name": "a", "bought": "2026-01-02T03:04:05Z"}),
+        (
+            [Item(name="a", bought=WHEN)],
+            list[Item],
+            [{"name": "a", "bought": "2026-01-02T03:04:05Z"}],
+        ),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_what_pydantic_knows_comes_back_as_its_type(value, type_, plain):
+    """With as_, as the type asked for; without, as JSON."""
+    assert decode_value(encode_value(value)) == plain
+    assert decode_value_as(encode_value(value), type_) == value
+
+
+def test_a_value_of_another_shape_is_told_without_quoting_it():
+    """What is stored may be private: the error names the place and the fault."""
+    with pytest.raises(SessionDataError, match=r"bought: missing") as caught:
+        decode_value_as(encode_value({"name": "secret"}), Item)
+    assert "secret" not in str(caught.value)
+    assert caught.value.__cause__ is None
