@@ -6,7 +6,7 @@ Read from the environment (and `.env`) when the class is called, never at import
 import difflib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import timedelta
 from typing import Annotated, Literal, Self
 
@@ -185,27 +185,25 @@ class SessionSettings(BaseSettings):
         for source in (env_settings, dotenv_settings):
             if isinstance(source, EnvSettingsSource):
                 variables.update(name.upper() for name in source.env_vars)
-        _refuse_unknown(cls, arguments, variables)
+        _refuse_unknown(cls.model_fields, arguments, variables)
         return init_settings, env_settings, dotenv_settings
 
 
 def _refuse_unknown(
-    settings: type[SessionSettings], arguments: Iterable[str], variables: Iterable[str]
+    fields: Collection[str], arguments: Iterable[str], variables: Iterable[str]
 ) -> None:
-    fields = set(settings.model_fields)
-    known = {PREFIX + name.upper(): name for name in fields}
-    unknown = [
-        (name, [known[match] for match in difflib.get_close_matches(name.upper(), known, 1)])
-        for name in sorted(arguments)
-        if name not in fields and name not in {f"{PREFIX}ENV", "ENV"}
-    ] + [
-        (name, difflib.get_close_matches(name, known, 1))
-        for name in sorted(variables)
-        if name.startswith(PREFIX) and name not in known
-    ]
+    """Raise SettingsError for each argument, and each variable with our prefix, that is no field."""
+    known = {name: name for name in fields} | {PREFIX + name.upper(): name for name in fields}
+    given = [*arguments, *(name for name in variables if name.startswith(PREFIX))]
+    unknown = []
+    for name in sorted(given):
+        if name not in known and name != "ENV":
+            prefix = PREFIX if name.startswith(PREFIX) else ""
+            near = difflib.get_close_matches(name.removeprefix(prefix).lower(), fields, 1)
+            spelled = prefix + (near[0].upper() if prefix else near[0]) if near else ""
+            unknown.append(f"{name} (did you mean {spelled}?)" if near else name)
     if unknown:
-        names = (f"{name} (did you mean {near[0]}?)" if near else name for name, near in unknown)
-        raise SettingsError(f"No such setting: {', '.join(names)}.")
+        raise SettingsError(f"No such setting: {', '.join(unknown)}.")
 
 
 def settings_from_environment() -> SessionSettings:

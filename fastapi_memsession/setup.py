@@ -17,10 +17,10 @@ from fastapi_memsession.carriers import (
     HeaderCarrier,
     TokenCarrier,
 )
+from fastapi_memsession.checks import MAKE_A_KEY
 from fastapi_memsession.connection import ConnectionMiddleware
 from fastapi_memsession.errors import SessionUsageError, SettingsError
 from fastapi_memsession.provider import SessionProvider
-from fastapi_memsession.checks import MAKE_A_KEY
 from fastapi_memsession.settings import SessionSettings, settings_from_environment
 from fastapi_memsession.stores.base import SessionStore
 from fastapi_memsession.stores.memory import MemoryStore

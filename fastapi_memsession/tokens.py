@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 from jose import jws
 from pydantic_core import to_json
 
+from fastapi_memsession.checks import MIN_KEY_BYTES
 from fastapi_memsession.errors import InvalidToken, SessionDataError, SessionTooLarge, SettingsError
 from fastapi_memsession.records import SessionKey
-from fastapi_memsession.checks import MIN_KEY_BYTES
 
 try:
     from jose.backends.cryptography_backend import CryptographyHMACKey

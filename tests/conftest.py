@@ -1,7 +1,7 @@
 """What several rooms' tests need: a clock that is moved by hand, and applications to talk to."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from fastapi import FastAPI
@@ -31,13 +31,12 @@ def clock() -> Clock:
 
 
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch, tmp_path_factory) -> Iterator[None]:
+def _clean_environment(monkeypatch, tmp_path_factory) -> None:
     """Keep what the developer has in the environment, or in a .env file, out of the tests."""
     for name in os.environ:
         if name.startswith("MEMSESSION_") or name == "ENV":
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path_factory.getbasetemp())
-    yield
 
 
 def settings(**values) -> SessionSettings:

@@ -9,7 +9,6 @@ import sys
 import time
 
 import pytest
-from tests.conftest import KEY, START
 from hypothesis import given
 from hypothesis import strategies as st
 from jose import jws, jwt
@@ -17,6 +16,7 @@ from jose import jws, jwt
 from fastapi_memsession import InvalidToken, SessionDataError, SessionKey, SessionTooLarge
 from fastapi_memsession.errors import SettingsError
 from fastapi_memsession.tokens import MAX_TOKEN_BYTES, TokenCodec, new_session_id
+from tests.conftest import KEY, START
 
 SECRET = KEY.encode()
 SESSION = SessionKey("user_123", "s" * 43)

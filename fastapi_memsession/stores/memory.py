@@ -1,16 +1,14 @@
 """MemoryStore: sessions in this process, for development, tests and single-process services.
 
-    _entries  session id -> record, and the queue slot that it stands in
-    _users    user id -> session ids, oldest first
-    _slots    second -> ids of sessions that may be dead from that second on
+    _entries  session id -> record, and where it stands in the queue
+    _users    user id -> session ids
+    _queue    session ids by the second from which on they may be dead
 
-A renewal does not move a session to another slot: it is looked at when its slot comes due, and
-moved then. So renewing costs nothing here, and a sweep costs what it removes and never walks the
-living. No step awaits anything, and a thread lock guards each: several event loops may call.
+A sweep costs what it removes and never walks the living; a renewal costs the queue nothing. No
+step awaits anything, and a thread lock guards each: several event loops may call.
 """
 
 import asyncio
-import math
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -20,12 +18,13 @@ from fastapi_memsession.errors import LockTimeout, SessionError, StoreFull
 from fastapi_memsession.records import SessionInfo, SessionKey, SessionRecord
 from fastapi_memsession.stores.base import Change, ChangeResult, EndReason, Rotation, SessionStore
 from fastapi_memsession.stores.changes import apply_changes
+from fastapi_memsession.stores.expiry import ExpiryQueue
 from fastapi_memsession.stores.leases import LeaseTable
 from fastapi_memsession.stores.siblings import warn_of_siblings
 from fastapi_memsession.values import check_size
 
-_SWEPT_PER_LOGIN = 16
-"""Queue steps taken in passing by each login, so that the dead go even where no sweep runs."""
+_SWEPT_PER_LOGIN = 16  # steps in passing, so that the dead go even where no sweep runs
+_SWEPT_FOR_ROOM = 1000  # steps at a time, when a login finds the store full
 
 
 class _Entry:
@@ -50,8 +49,7 @@ class MemoryStore(SessionStore):
         self._leases = LeaseTable()
         self._entries: dict[str, _Entry] = {}
         self._users: dict[str, dict[str, None]] = {}
-        self._slots: dict[int, set[str]] = {}
-        self._swept_until = 0  # no slot is at or before this second
+        self._queue = ExpiryQueue()
 
     async def open(self) -> None:
         """Warn if other workers of this server keep sessions of their own."""
@@ -81,7 +79,7 @@ class MemoryStore(SessionStore):
                     )
             for session_id in evicted:
                 self._forget(session_id)
-            self._keep(record, now)
+            self._keep(record)
             return evicted
 
     async def load(
@@ -138,7 +136,7 @@ class MemoryStore(SessionStore):
             self._refuse_taken(session_id)
             self._forget(key.session_id)
             record = replace(entry.record, session_id=session_id)
-            self._keep(record, now)
+            self._keep(record)
             return record
 
     async def rotate(
@@ -187,12 +185,7 @@ class MemoryStore(SessionStore):
     async def count(self, *, now: float) -> int:
         """See SessionStore. Costs what is dead and not swept yet."""
         with self._guard:
-            dead = sum(
-                self._entries[session_id].record.expires_at <= now
-                for slot in self._due(now)
-                for session_id in self._slots[slot]
-            )
-            return len(self._entries) - dead
+            return len(self._entries) - len(self._dead(now))
 
     async def scan(self, *, now: float) -> AsyncIterator[SessionInfo]:
         """See SessionStore."""
@@ -243,68 +236,44 @@ class MemoryStore(SessionStore):
         living.sort(key=lambda info: (info.created_at, info.session_id))
         return living
 
-    def _keep(self, record: SessionRecord, now: float) -> None:
-        if not self._entries:
-            self._swept_until = math.floor(now)
-        entry = self._entries[record.session_id] = _Entry(record, 0)
+    def _keep(self, record: SessionRecord) -> None:
+        slot = self._queue.put(record.session_id, record.expires_at)
+        self._entries[record.session_id] = _Entry(record, slot)
         self._users.setdefault(record.user_id, {})[record.session_id] = None
-        self._enqueue(entry)
-
-    def _enqueue(self, entry: _Entry) -> None:
-        entry.slot = math.ceil(entry.record.expires_at)
-        self._swept_until = min(self._swept_until, entry.slot - 1)
-        self._slots.setdefault(entry.slot, set()).add(entry.record.session_id)
 
     def _forget(self, session_id: str) -> None:
         entry = self._entries.pop(session_id)
+        self._queue.remove(session_id, entry.slot)
         mine = self._users[entry.record.user_id]
         del mine[session_id]
         if not mine:
             del self._users[entry.record.user_id]
-        slot = self._slots.get(entry.slot)
-        if slot is not None:
-            slot.discard(session_id)
-            if not slot:
-                del self._slots[entry.slot]
 
-    def _due(self, now: float) -> list[int]:
-        """Return the slots in which a session may be dead at `now`."""
-        last = math.ceil(now)
-        if last - self._swept_until > len(self._slots):
-            return [slot for slot in self._slots if slot <= last]
-        return [slot for slot in range(self._swept_until + 1, last + 1) if slot in self._slots]
+    def _dead(self, now: float) -> list[str]:
+        return [
+            each for each in self._queue.due(now) if now >= self._entries[each].record.expires_at
+        ]
 
     def _make_room(self, now: float) -> None:
         removed, finished = 0, False
         while not removed and not finished:
-            removed, finished = self._reap(now, 1000)
+            removed, finished = self._reap(now, _SWEPT_FOR_ROOM)
         if not removed:  # the queue knows whole seconds: look into the one that is under way
-            for session_id in list(self._slots.get(math.ceil(now), ())):
-                if self._entries[session_id].record.expires_at <= now:
-                    self._forget(session_id)
+            for session_id in self._dead(now):
+                self._forget(session_id)
 
     def _reap(self, now: float, budget: int) -> tuple[int, bool]:
-        """Take at most `budget` steps along the queue; a step is a session or an empty second.
+        """Free what is dead in at most `budget` steps of the queue.
 
-        Returns how many records were removed, and whether the queue is done up to `now`.
+        Returns how many were removed, and whether the queue is done up to `now`.
         """
         removed = 0
-        second = math.floor(now)
-        if second - self._swept_until > len(self._slots):  # a long sleep: jump to what there is
-            self._swept_until = min(min(self._slots, default=second + 1) - 1, second)
-        while self._swept_until < second:
-            slot = self._slots.get(self._swept_until + 1)
-            while slot and budget > 0:
-                budget -= 1
-                entry = self._entries[slot.pop()]
-                if entry.record.expires_at <= now:
-                    self._forget(entry.record.session_id)
-                    removed += 1
-                else:
-                    self._enqueue(entry)
-            if budget <= 0:
-                return removed, False
-            budget -= 1
-            self._swept_until += 1
-            self._slots.pop(self._swept_until, None)
-        return removed, True
+        session_ids, finished = self._queue.take(now, budget)
+        for session_id in session_ids:
+            entry = self._entries[session_id]
+            if now >= entry.record.expires_at:
+                self._forget(session_id)
+                removed += 1
+            else:
+                entry.slot = self._queue.put(session_id, entry.record.expires_at)
+        return removed, finished

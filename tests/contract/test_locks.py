@@ -83,17 +83,16 @@ async def test_who_waits_in_vain_is_told(lock):
 async def test_first_come_first_served(lock):
     """None overtakes who waits."""
     order = []
-    waiting = []
 
     async def enter(name):
-        waiting.append(name)
         async with lock():
             order.append(name)
 
     async with lock():
-        tasks = [asyncio.create_task(enter(name)) for name in range(10)]
-        while len(waiting) < 10:
-            await asyncio.sleep(0)
+        tasks = []
+        for name in range(10):
+            tasks.append(asyncio.create_task(enter(name)))
+            await asyncio.wait(tasks, timeout=0)  # lets it come and wait
     await asyncio.gather(*tasks)
     assert order == list(range(10))
 

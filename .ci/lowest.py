@@ -1,0 +1,11 @@
+"""Print pip constraints that pin each declared dependency to the lowest version it allows."""
+
+import re
+import tomllib
+from pathlib import Path
+
+project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
+extras = project["optional-dependencies"]
+for requirement in [*project["dependencies"], *extras["example"], *extras["test"]]:
+    name, bound = re.fullmatch(r"([\w-]+)(?:\[.*\])?>=([\w.]+)", requirement).groups()
+    print(f"{name}=={bound}")

@@ -1,0 +1,238 @@
+"""Settings: read from the environment, refused with all that is wrong at once."""
+
+from datetime import timedelta
+
+import pytest
+from pydantic import ValidationError
+
+from fastapi_memsession import SessionSettings, SettingsError
+from fastapi_memsession.settings import settings_from_environment
+from tests.conftest import KEY
+
+SAFE = {"env": "production", "provider": "memory", "jwt_key": KEY}
+
+
+@pytest.fixture
+def setenv(monkeypatch):
+    def setenv(**variables):
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        return settings_from_environment()
+
+    return setenv
+
+
+def test_the_defaults_are_those_of_the_documents():
+    """What a developer gets without setting anything."""
+    settings = SessionSettings()
+    assert settings.model_dump() == {
+        "env": "development",
+        "provider": "auto",
+        "jwt_key": None,
+        "jwt_previous_keys": (),
+        "jwt_algorithm": "HS256",
+        "issuer": "fastapi-memsession",
+        "audience": "fastapi-memsession",
+        "expiration": timedelta(hours=24),
+        "max_lifetime": timedelta(days=30),
+        "renew_interval": None,
+        "carrier": "header",
+        "header_name": "Authorization",
+        "header_scheme": "Bearer",
+        "cookie_name": "session_token",
+        "cookie_path": "/",
+        "cookie_domain": None,
+        "cookie_secure": None,
+        "cookie_http_only": True,
+        "cookie_samesite": "lax",
+        "trusted_origins": (),
+        "cleanup_interval": timedelta(minutes=5),
+        "max_sessions": 100_000,
+        "max_sessions_per_user": None,
+        "max_data_bytes": 65_536,
+        "redis_url": settings.redis_url,
+        "redis_prefix": "memsession",
+    }
+    assert settings.renew_seconds == 24 * 60 * 60 / 20
+    assert settings.redis_url.get_secret_value() == "redis://127.0.0.1:6379/0"
+
+
+def test_every_field_is_a_variable(setenv):
+    """With the prefix, in the forms that people write."""
+    settings = setenv(
+        MEMSESSION_ENV="test",
+        MEMSESSION_PROVIDER="redis",
+        MEMSESSION_JWT_KEY=KEY,
+        MEMSESSION_JWT_PREVIOUS_KEYS=f'["{KEY}1"]',
+        MEMSESSION_EXPIRATION="90",
+        MEMSESSION_MAX_LIFETIME="P7D",
+        MEMSESSION_RENEW_INTERVAL="0.5",
+        MEMSESSION_CLEANUP_INTERVAL="00:10:00",
+        MEMSESSION_CARRIER="Cookie, header",
+        MEMSESSION_COOKIE_SAMESITE="Strict",
+        MEMSESSION_TRUSTED_ORIGINS="https://a.example, https://b.example:8443",
+        memsession_max_sessions="7",
+    )
+    assert settings.env == "test"
+    assert settings.store_kind == "redis"
+    assert settings.jwt_key.get_secret_value() == KEY
+    assert [key.get_secret_value() for key in settings.jwt_previous_keys] == [f"{KEY}1"]
+    assert settings.expiration == timedelta(seconds=90)
+    assert settings.max_lifetime == timedelta(days=7)
+    assert settings.renew_seconds == 0.5
+    assert settings.cleanup_interval == timedelta(minutes=10)
+    assert settings.carrier == "header,cookie"
+    assert settings.cookie_samesite == "strict"
+    assert settings.trusted_origins == ("https://a.example", "https://b.example:8443")
+    assert settings.max_sessions == 7
+
+
+def test_previous_keys_may_be_separated_by_commas(setenv):
+    """As people write lists into the environment."""
+    settings = setenv(MEMSESSION_JWT_PREVIOUS_KEYS=f"{KEY}1,{KEY}2")
+    assert [key.get_secret_value() for key in settings.jwt_previous_keys] == [f"{KEY}1", f"{KEY}2"]
+
+
+def test_env_is_read_from_both_names(setenv):
+    """The prefixed one wins."""
+    assert setenv(ENV="test").env == "test"
+    assert setenv(ENV="test", MEMSESSION_ENV="development").env == "development"
+
+
+def test_an_empty_variable_is_not_set(setenv):
+    """As a container file leaves it."""
+    assert setenv(MEMSESSION_JWT_KEY="", MEMSESSION_EXPIRATION="").jwt_key is None
+
+
+def test_a_dotenv_file_is_read(setenv, tmp_path, monkeypatch):
+    """Next to other programs' variables, which are none of our business."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("MEMSESSION_EXPIRATION=60\nDATABASE_URL=x\nENV=test\n")
+    assert setenv().expiration == timedelta(minutes=1)
+    assert setenv().env == "test"
+    assert setenv(MEMSESSION_EXPIRATION="70").expiration == timedelta(seconds=70)
+
+
+def test_an_unknown_name_is_an_error(setenv, tmp_path, monkeypatch):
+    """In the environment, in .env and as an argument: a typo must not be silence."""
+    with pytest.raises(SettingsError, match=r"MEMSESSION_JWTKEY .did you mean MEMSESSION_JWT_KEY"):
+        setenv(MEMSESSION_JWTKEY=KEY)
+    monkeypatch.delenv("MEMSESSION_JWTKEY")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("MEMSESSION_QQQ=1")
+    with pytest.raises(SettingsError, match=r"No such setting: MEMSESSION_QQQ\."):
+        setenv()
+    (tmp_path / ".env").unlink()
+    with pytest.raises(SettingsError, match=r"max_session .did you mean max_sessions"):
+        SessionSettings(max_session=5)
+
+
+def test_a_foreign_env_is_an_error(setenv):
+    """ENV=prod must not quietly mean development."""
+    with pytest.raises(SettingsError, match="production"):
+        setenv(ENV="prod")
+
+
+def test_safe_production_settings_are_accepted():
+    """A key is all that is needed; cookies are secure and host-bound by default."""
+    settings = SessionSettings(**SAFE, carrier="cookie")
+    assert settings.secure_cookie
+    assert settings.wire_cookie_name == "__Host-session_token"
+
+
+def test_production_lists_all_that_is_unsafe(setenv):
+    """At once, each with what to do."""
+    with pytest.raises(SettingsError) as caught:
+        setenv(
+            MEMSESSION_ENV="production",
+            MEMSESSION_CARRIER="cookie",
+            MEMSESSION_COOKIE_SECURE="false",
+            MEMSESSION_COOKIE_HTTP_ONLY="false",
+            MEMSESSION_JWT_PREVIOUS_KEYS="short",
+            MEMSESSION_TRUSTED_ORIGINS="http://a.example",
+        )
+    message = str(caught.value)
+    for name in ("JWT_KEY", "COOKIE_SECURE", "COOKIE_HTTP_ONLY", "JWT_PREVIOUS_KEYS", "TRUSTED"):
+        assert f"\n- MEMSESSION_{name}" in message
+    assert "secrets.token_urlsafe" in message
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"jwt_key": "k" * 31}, "31 bytes, at least 32"),
+        ({"jwt_previous_keys": [KEY, "short"]}, "5 bytes, at least 32"),
+        ({"jwt_key": "\udcff" * 8}, "8 bytes"),
+        ({"expiration": timedelta(0)}, "EXPIRATION must be more than zero"),
+        ({"max_lifetime": timedelta(seconds=-1)}, "MAX_LIFETIME must be more than zero"),
+        ({"cleanup_interval": timedelta(0)}, "CLEANUP_INTERVAL must be more"),
+        ({"expiration": timedelta(days=31)}, "EXPIRATION is longer than"),
+        ({"renew_interval": timedelta(days=1)}, "RENEW_INTERVAL must be"),
+        ({"renew_interval": timedelta(-1)}, "RENEW_INTERVAL must be"),
+        ({"header_name": "a b"}, "HEADER_NAME has a character"),
+        ({"header_name": "a\r\nb"}, "HEADER_NAME has a character"),
+        ({"header_name": "Cookie"}, "HEADER_NAME cannot be Cookie"),
+        ({"header_scheme": ""}, "HEADER_SCHEME has a character"),
+        ({"cookie_name": "a;b"}, "COOKIE_NAME has a character"),
+        ({"cookie_path": "app"}, "COOKIE_PATH must start with /"),
+        ({"cookie_path": "/;Domain=x"}, "COOKIE_PATH must start with /"),
+        ({"cookie_domain": "a b"}, "COOKIE_DOMAIN is not"),
+        ({"cookie_samesite": "none"}, "COOKIE_SAMESITE is none"),
+        ({"cookie_name": "__Host-a"}, "COOKIE_NAME has a prefix"),
+        ({"cookie_name": "__Secure-a"}, "COOKIE_NAME has a prefix"),
+        ({"cookie_name": "__Host-a", "cookie_secure": True, "cookie_path": "/a"}, "no domain"),
+        ({"trusted_origins": ["https://a.example/"]}, "not an origin"),
+        ({"trusted_origins": ["*"]}, "not an origin"),
+        ({"trusted_origins": ["null"]}, "not an origin"),
+        ({"issuer": ""}, "issuer"),
+        ({"max_sessions": 0}, "max_sessions"),
+        ({"max_sessions_per_user": 0}, "max_sessions_per_user"),
+        ({"jwt_algorithm": "none"}, "jwt_algorithm"),
+        ({"jwt_algorithm": "RS256"}, "jwt_algorithm"),
+        ({"carrier": "url"}, "carrier"),
+        ({"jwt_previous_keys": "[1"}, "jwt_previous_keys"),
+        ({**SAFE, "jwt_key": "a1" * 20}, "repeats a few characters"),
+        ({**SAFE, "jwt_key": None}, "JWT_KEY is missing"),
+    ],
+)
+def test_what_cannot_work_is_refused(values, told):
+    """With the setting's name and what it must be."""
+    with pytest.raises(ValidationError, match=told):
+        SessionSettings(**values)
+
+
+def test_no_secret_is_told():
+    """Neither in an error nor in a repr or a dump."""
+    secrets = ["k3y-that-is-secret", "0ther-k3y", "redis-password"]
+    with pytest.raises(ValidationError) as caught:
+        SessionSettings(jwt_key=secrets[0], jwt_previous_keys=[secrets[1]], carrier=1)
+    settings = SessionSettings(
+        jwt_key=secrets[0] * 2,
+        jwt_previous_keys=[secrets[1] * 4],
+        redis_url=f"redis://:{secrets[2]}@h",
+    )
+    told = f"{caught.value!r} {caught.value} {settings!r} {settings.model_dump_json()}"
+    assert not [secret for secret in secrets if secret in told]
+
+
+@pytest.mark.parametrize(
+    ("values", "name"),
+    [
+        ({}, "session_token"),
+        ({"cookie_secure": True}, "__Host-session_token"),
+        ({"cookie_secure": True, "cookie_path": "/app"}, "session_token"),
+        ({"cookie_secure": True, "cookie_domain": "a.example"}, "session_token"),
+        ({"cookie_secure": True, "cookie_name": "__Host-x"}, "__Host-x"),
+        ({"cookie_secure": True, "cookie_name": "__Secure-x"}, "__Secure-x"),
+    ],
+)
+def test_the_cookie_is_host_bound_where_it_may(values, name):
+    """A browser refuses the prefix anywhere else (RFC 6265bis)."""
+    assert SessionSettings(**values).wire_cookie_name == name
+
+
+def test_auto_is_redis_in_production_only():
+    """Where one process is not enough."""
+    assert SessionSettings(jwt_key=KEY, env="production").store_kind == "redis"
+    assert SessionSettings(env="test").store_kind == "memory"
+    assert SessionSettings(**SAFE).store_kind == "memory"
