@@ -210,12 +210,14 @@ class ConnectionMiddleware:
             await self._lifespan(scope, receive, send)
             return
         state = ConnectionState(self._provider, self._answers, send)
-        outer = scope.get(_SCOPE_KEY)  # a mounted application with a set-up of its own
+        if _SCOPE_KEY in scope:
+            # A mounted application with a set-up of its own: what is outside keeps its state, also
+            # middlewares that go on while the response is being sent.
+            scope = dict(scope)
         scope[_SCOPE_KEY] = state
         try:
             await self.app(scope, receive, state.send)
         finally:
-            scope[_SCOPE_KEY] = outer
             await state.finish()
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Collection, Iterable
 from datetime import timedelta
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, cast
 
 from pydantic import (
     AliasChoices,
@@ -181,10 +181,8 @@ class SessionSettings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Refuse names that are no setting, before anything is read: a typo must not be silence."""
         arguments = getattr(init_settings, "init_kwargs", {})
-        variables: set[str] = set()
-        for source in (env_settings, dotenv_settings):
-            if isinstance(source, EnvSettingsSource):
-                variables.update(name.upper() for name in source.env_vars)
+        sources = cast("list[EnvSettingsSource]", [env_settings, dotenv_settings])
+        variables = {name.upper() for source in sources for name in source.env_vars}
         _refuse_unknown(cls.model_fields, arguments, variables)
         return init_settings, env_settings, dotenv_settings
 
@@ -192,7 +190,7 @@ class SessionSettings(BaseSettings):
 def _refuse_unknown(
     fields: Collection[str], arguments: Iterable[str], variables: Iterable[str]
 ) -> None:
-    """Raise SettingsError for each argument, and each variable with our prefix, that is no field."""
+    """Raise SettingsError for arguments, and variables with our prefix, that are no fields."""
     known = {name: name for name in fields} | {PREFIX + name.upper(): name for name in fields}
     given = [*arguments, *(name for name in variables if name.startswith(PREFIX))]
     unknown = []

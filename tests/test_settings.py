@@ -135,7 +135,7 @@ def test_a_foreign_env_is_an_error(setenv):
 
 def test_safe_production_settings_are_accepted():
     """A key is all that is needed; cookies are secure and host-bound by default."""
-    settings = SessionSettings(**SAFE, carrier="cookie")
+    settings = SessionSettings(**SAFE, carrier="cookie", trusted_origins=["https://a.example"])
     assert settings.secure_cookie
     assert settings.wire_cookie_name == "__Host-session_token"
 

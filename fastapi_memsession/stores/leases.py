@@ -25,8 +25,7 @@ class _Waiter:
         self.timeout = timeout
 
     def wake(self) -> None:
-        if not self.future.done():
-            self.future.set_result(None)
+        self.future.set_result(None)
 
 
 class _Lock:

@@ -1,0 +1,153 @@
+"""The cross-origin rule: a page of another site cannot act for a user of ours."""
+
+import asyncio
+
+import pytest
+from fastapi import Request, WebSocket
+from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
+
+from fastapi_memsession import CurrentSession, OptionalSession, login_session
+
+HOST = "https://app.example"
+TRUSTED = "https://spa.example"
+
+REFUSED = [
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site"},
+    {"Sec-Fetch-Site": "junk"},
+    {"Sec-Fetch-Site": ""},
+    {"Sec-Fetch-Site": "cross-site", "Origin": HOST},
+    {"Origin": "https://evil.example"},
+    {"Origin": "null"},
+    {"Origin": "app.example"},
+    {"Origin": "https://app.example.evil.example"},
+    {"Origin": "https://app.example:8443"},
+    {"Origin": "https://[app.example"},
+    {"Origin": TRUSTED + ".evil.example"},
+]
+ACCEPTED = [
+    {},
+    {"Sec-Fetch-Site": "same-origin"},
+    {"Sec-Fetch-Site": "none"},
+    {"Sec-Fetch-Site": "same-origin", "Origin": HOST},
+    {"Origin": HOST},
+    {"Origin": TRUSTED},
+    {"Sec-Fetch-Site": "cross-site", "Origin": TRUSTED},
+    {"Sec-Fetch-Site": "same-site", "Origin": TRUSTED},
+]
+
+
+def make_client(make_app, carrier):
+    app = make_app(carrier=carrier, cookie_secure=True, trusted_origins=[TRUSTED])
+
+    @app.api_route("/login", methods=["GET", "POST"])
+    async def login(request: Request):
+        await login_session(request, "anna")
+
+    @app.api_route("/n", methods=["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"])
+    async def n(session: CurrentSession):
+        return await session.incr("n")
+
+    @app.post("/optional")
+    async def optional(session: OptionalSession):
+        return session is not None
+
+    @app.websocket("/socket")
+    async def socket(websocket: WebSocket, session: CurrentSession):
+        await websocket.accept()
+        await websocket.close()
+
+    return TestClient(app, base_url=HOST)
+
+
+@pytest.fixture
+def client(make_app):
+    """A browser that is logged in by cookie."""
+    client = make_client(make_app, "cookie")
+    client.post("/login")
+    return client
+
+
+@pytest.mark.parametrize("headers", REFUSED)
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+def test_an_unsafe_request_of_another_origin_is_refused(client, method, headers):
+    """Nothing changes; the answer says who was refused, and which setting allows it."""
+    response = client.request(method, "/n", headers=headers)
+    assert response.status_code == 403
+    assert (headers.get("Origin") or "an unnamed origin") in response.json()["detail"]
+    assert "MEMSESSION_TRUSTED_ORIGINS" in response.json()["detail"]
+    assert client.get("/n").json() == 1
+
+
+@pytest.mark.parametrize("headers", ACCEPTED)
+def test_our_own_pages_trusted_origins_and_programs_are_served(client, headers):
+    """A client that sends neither header is no browser."""
+    assert client.post("/n", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("headers", REFUSED)
+def test_a_safe_request_is_served(client, headers):
+    """Following a link to us is no attack."""
+    assert client.get("/n", headers=headers).status_code == 200
+
+
+def test_an_optional_session_is_refused_too(client):
+    """None would let the endpoint act, as if nobody were logged in."""
+    headers = {"Origin": "https://evil.example"}
+    assert client.post("/optional", headers=headers).status_code == 403
+
+
+@pytest.mark.parametrize("carrier", ["cookie", "header,cookie"])
+@pytest.mark.parametrize("headers", REFUSED)
+def test_another_origin_cannot_log_a_browser_in(make_app, carrier, headers):
+    """Not into an account of the attacker's: no session is begun, no cookie set."""
+    client = make_client(make_app, carrier)
+    response = client.post("/login", headers=headers)
+    assert response.status_code == 403
+    assert "set-cookie" not in response.headers
+    assert asyncio.run(client.app.state.sessions.count()) == 0
+
+
+def test_a_login_by_redirect_from_another_site_works(make_app):
+    """An identity provider sends the browser back by GET."""
+    client = make_client(make_app, "cookie")
+    assert client.get("/login", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 200
+
+
+@pytest.mark.parametrize("headers", REFUSED)
+def test_a_socket_of_another_origin_is_refused(client, headers):
+    """Its handshake is a GET, but browsers let any page open one, cookies included."""
+    with (
+        pytest.raises(WebSocketDisconnect) as caught,
+        client.websocket_connect("wss://app.example/socket", headers=headers),
+    ):
+        pytest.fail("accepted")
+    assert caught.value.code == 1008
+
+
+@pytest.mark.parametrize("headers", ACCEPTED)
+def test_a_socket_of_our_own_is_served(client, headers):
+    """Accepted, and closed by the endpoint."""
+    with client.websocket_connect("wss://app.example/socket", headers=headers):
+        pass
+
+
+@pytest.mark.parametrize("headers", REFUSED)
+def test_a_header_credential_is_exempt(make_app, headers):
+    """No page of another origin can make a browser send it, unless CORS allows."""
+    client = make_client(make_app, "header")
+    token = client.post("/login", headers=headers).headers["authorization"]
+    response = client.post("/n", headers={"Authorization": token, **headers})
+    assert response.status_code == 200
+
+
+@pytest.mark.parametrize("junk", ["Bearer", "Bearer ", "Basic eA==", ""])
+def test_a_junk_header_does_not_switch_the_check_off(make_app, junk):
+    """With both carriers the cookie is what counts, and is checked."""
+    client = make_client(make_app, "header,cookie")
+    client.post("/login")
+    evil = {"Origin": "https://evil.example", "Authorization": junk}
+    assert client.post("/n", headers=evil).status_code == 403
+    evil["Authorization"] = "Bearer junk"
+    assert client.post("/n", headers=evil).status_code == 400

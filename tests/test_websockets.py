@@ -1,0 +1,172 @@
+"""WebSockets: the same dependency, the same login, refused before they are accepted."""
+
+import asyncio
+
+import pytest
+from fastapi import FastAPI, Request, WebSocket
+from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
+
+from fastapi_memsession import (
+    CurrentSession,
+    MemoryStore,
+    SessionUsageError,
+    StoreUnavailable,
+    login_session,
+)
+
+
+@pytest.fixture(params=["header", "cookie", "header,cookie"])
+def carrier(request):
+    return request.param
+
+
+@pytest.fixture
+def app(make_app, carrier) -> FastAPI:
+    app = make_app(carrier=carrier)
+
+    @app.post("/login")
+    async def login(request: Request):
+        await login_session(request, "anna")
+
+    @app.get("/n")
+    async def n(session: CurrentSession):
+        return await session.get("n")
+
+    @app.post("/logout")
+    async def logout(session: CurrentSession):
+        await session.destroy()
+
+    @app.websocket("/count")
+    async def count(websocket: WebSocket, session: CurrentSession):
+        await websocket.accept()
+        async for _ in websocket.iter_text():
+            await websocket.send_json(await session.incr("n"))
+
+    @app.websocket("/login/{when}")
+    async def login_by_socket(websocket: WebSocket, when: str):
+        if when == "late":
+            await websocket.accept()
+        await login_session(websocket, "bert")
+        if when == "early":
+            await websocket.accept()
+        await websocket.close()
+
+    return app
+
+
+@pytest.fixture
+def client(app):
+    return TestClient(app, base_url="https://testserver")
+
+
+@pytest.fixture
+def headers(client):
+    """The credential of a fresh login, in a client without cookies of its own."""
+    response = client.post("/login")
+    client.cookies.clear()
+    if "authorization" in response.headers:
+        return {"Authorization": response.headers["authorization"]}
+    return {"Cookie": response.headers["set-cookie"].partition(";")[0]}
+
+
+def test_a_socket_has_the_session_of_its_handshake(client, headers):
+    """Reads and writes go on while it is open; a request beside it sees them."""
+    with client.websocket_connect("/count", headers=headers) as socket:
+        for expected in (1, 2, 3):
+            socket.send_text("")
+            assert socket.receive_json() == expected
+            assert client.get("/n", headers=headers).json() == expected
+
+
+@pytest.mark.parametrize("junk", [{}, {"Authorization": "Bearer x"}, {"Cookie": "session_token=x"}])
+def test_without_a_session_a_socket_is_refused(client, junk):
+    """Before it is accepted: a policy violation, which clients see as HTTP 403."""
+    with (
+        pytest.raises(WebSocketDisconnect) as caught,
+        client.websocket_connect("/count", headers=junk),
+    ):
+        pytest.fail("accepted")
+    assert caught.value.code == 1008
+    assert caught.value.reason == "Not authenticated"
+
+
+def test_a_session_that_ends_ends_the_socket_at_its_next_use(client, headers):
+    """With a reason; nothing is written any more."""
+    with client.websocket_connect("/count", headers=headers) as socket:
+        client.post("/logout", headers=headers)
+        socket.send_text("")
+        with pytest.raises(WebSocketDisconnect) as caught:
+            socket.receive_json()
+    assert caught.value.code == 1008
+    assert caught.value.reason == "The session has ended"
+
+
+def test_a_login_by_socket_brings_the_token_with_accept(client, carrier):
+    """In the headers of the handshake's answer."""
+    with client.websocket_connect("/login/early") as socket:
+        answered = dict(socket.extra_headers or [])
+    assert (b"authorization" in answered) == ("header" in carrier)
+    assert (b"set-cookie" in answered) == ("cookie" in carrier)
+
+
+def test_a_login_on_an_accepted_socket_is_refused(app, client):
+    """No header can bring the token any more: told before the store is touched."""
+    with (
+        pytest.raises(SessionUsageError, match=r"before websocket\.accept"),
+        client.websocket_connect("/login/late") as socket,
+    ):
+        socket.receive_text()
+    assert asyncio.run(app.state.sessions.count()) == 0
+
+
+def test_a_login_on_a_refused_socket_is_undone(app, client):
+    """The client never got the token."""
+    with pytest.raises(WebSocketDisconnect), client.websocket_connect("/login/never"):
+        pytest.fail("accepted")
+    assert asyncio.run(app.state.sessions.count()) == 0
+
+
+def test_an_unreachable_store_asks_to_come_back(make_app):
+    """Close code 1013, and no detail of the store in the reason."""
+
+    class Unreachable(MemoryStore):
+        async def load(self, *args, **options):
+            raise StoreUnavailable("Redis at 10.0.0.1 does not answer.")
+
+    app = make_app(store=Unreachable())
+
+    @app.post("/login")
+    async def login(request: Request):
+        await login_session(request, "anna")
+
+    @app.websocket("/")
+    async def socket(websocket: WebSocket, session: CurrentSession):
+        pytest.fail("opened")
+
+    client = TestClient(app)
+    headers = {"Authorization": client.post("/login").headers["authorization"]}
+    with (
+        pytest.raises(WebSocketDisconnect) as caught,
+        client.websocket_connect("/", headers=headers),
+    ):
+        pytest.fail("accepted")
+    assert (caught.value.code, "10.0.0.1" in caught.value.reason) == (1013, False)
+
+
+def test_an_error_after_closing_closes_nothing_twice(make_app):
+    """An endpoint that closed its socket and then fails."""
+    app = make_app()
+
+    @app.websocket("/")
+    async def close_early(websocket: WebSocket):
+        session = await login_session(websocket, "anna")
+        await websocket.accept()
+        await websocket.close(4000)
+        await session.destroy()
+        await session.get("a")
+
+    with TestClient(app).websocket_connect("/") as socket:
+        with pytest.raises(WebSocketDisconnect) as caught:
+            socket.receive_text()
+        assert caught.value.code == 4000
