@@ -30,7 +30,7 @@ from fastapi_memsession.values import check_size, encode_data
 
 logger = logging.getLogger("fastapi_memsession")
 
-_SWEEP_BUDGET = 500
+SWEEP_BUDGET = 500
 """Sessions that a sweep looks at before it lets others run: well under a millisecond's work."""
 
 
@@ -67,6 +67,7 @@ class SessionProvider:
         self.carrier = carrier
         self.tokens = tokens
         self.clock = clock
+        self._idle_seconds = settings.expiration.total_seconds()
         self._renew_seconds = settings.renew_seconds
         self._max_bytes = settings.max_data_bytes
 
@@ -88,7 +89,7 @@ class SessionProvider:
         idle = min(
             self._at_most_max_lifetime("expiration", expiration)
             if expiration is not None
-            else self.settings.expiration.total_seconds(),
+            else self._idle_seconds,
             life,
         )
         record = SessionRecord(
@@ -144,7 +145,7 @@ class SessionProvider:
 
     async def sweep(self) -> int:
         """Free what dead sessions take, now. Returns how many were removed."""
-        return await self.store.sweep(now=self.clock(), budget=_SWEEP_BUDGET)
+        return await self.store.sweep(now=self.clock(), budget=SWEEP_BUDGET)
 
     async def clean_up_forever(self) -> None:
         """Sweep every `cleanup_interval` until cancelled. A failed sweep is logged, and retried."""

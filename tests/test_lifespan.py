@@ -81,7 +81,7 @@ async def test_the_clean_up_runs_while_the_application_does(make_app, clock):
     clock.advance(2 * 86_400)
     async with Lifespan(app) as lifespan:
         await asyncio.wait_for(store.swept.wait(), 5)
-        assert not store._entries
+        assert not store._records
     assert lifespan.stopped == {"type": "lifespan.shutdown.complete"}
     assert store.events == ["open", "aclose"]
     assert not tasks()
@@ -242,7 +242,7 @@ async def test_without_a_lifespan_the_dead_go_in_passing(provider, clock):
     for _ in range(1000):
         await provider.login("anna", expiration=5)
         clock.advance(1)
-    assert len(provider.store._entries) < 10
+    assert len(provider.store._records) < 10
 
 
 async def test_a_mounted_application_needs_no_lifespan(make_app):

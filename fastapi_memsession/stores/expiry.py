@@ -12,25 +12,30 @@ from collections.abc import Iterator
 class ExpiryQueue:
     """Slots of one second each. Not safe for threads: its store guards it."""
 
-    __slots__ = ("_slots", "_taken_until")
+    __slots__ = ("_slot_of", "_slots", "_taken_until")
 
     def __init__(self) -> None:
         self._slots: dict[int, set[str]] = {}
+        self._slot_of: dict[str, int] = {}
         self._taken_until = 0  # no slot is at or before this second
 
-    def put(self, session_id: str, expires_at: float) -> int:
-        """Queue an id; return its slot, which `remove` asks for."""
+    def __len__(self) -> int:
+        return len(self._slot_of)
+
+    def put(self, session_id: str, expires_at: float) -> None:
+        """Queue an id that is not in the queue."""
         slot = math.ceil(expires_at)
         if not self._slots or slot <= self._taken_until:
             self._taken_until = slot - 1
         self._slots.setdefault(slot, set()).add(session_id)
-        return slot
+        self._slot_of[session_id] = slot
 
-    def remove(self, session_id: str, slot: int) -> None:
-        """Take an id out; one that was taken already is no error."""
-        ids = self._slots.get(slot)
-        if ids is not None:
-            ids.discard(session_id)
+    def remove(self, session_id: str) -> None:
+        """Take an id out; one that is not in the queue is no error."""
+        slot = self._slot_of.pop(session_id, None)
+        if slot is not None:
+            ids = self._slots[slot]
+            ids.remove(session_id)
             if not ids:
                 del self._slots[slot]
 
@@ -48,7 +53,9 @@ class ExpiryQueue:
             ids = self._slots.get(self._taken_until + 1)
             while ids and budget > 0:
                 budget -= 1
-                taken.append(ids.pop())
+                session_id = ids.pop()
+                del self._slot_of[session_id]
+                taken.append(session_id)
             if budget <= 0:
                 return taken, False
             budget -= 1

@@ -1,6 +1,6 @@
 """MemoryStore: sessions in this process, for development, tests and single-process services.
 
-    _entries  session id -> record, and where it stands in the queue
+    _records  session id -> record
     _users    user id -> session ids
     _queue    session ids by the second from which on they may be dead
 
@@ -27,14 +27,6 @@ _SWEPT_PER_LOGIN = 16  # steps in passing, so that the dead go even where no swe
 _SWEPT_FOR_ROOM = 1000  # steps at a time, when a login finds the store full
 
 
-class _Entry:
-    __slots__ = ("record", "slot")
-
-    def __init__(self, record: SessionRecord, slot: int) -> None:
-        self.record = record
-        self.slot = slot
-
-
 class MemoryStore(SessionStore):
     """Keeps records in dicts. What it holds is gone when the process ends.
 
@@ -47,7 +39,7 @@ class MemoryStore(SessionStore):
         self._guard = threading.Lock()
         self._sweeping = threading.Lock()
         self._leases = LeaseTable()
-        self._entries: dict[str, _Entry] = {}
+        self._records: dict[str, SessionRecord] = {}
         self._users: dict[str, dict[str, None]] = {}
         self._queue = ExpiryQueue()
 
@@ -69,9 +61,9 @@ class MemoryStore(SessionStore):
             if limit_per_user is not None:
                 mine = [info.session_id for info in self._list(record.user_id, now)]
                 evicted = mine[: max(0, len(mine) + 1 - limit_per_user)]
-            if len(self._entries) - len(evicted) >= self._max_sessions:
+            if len(self._records) - len(evicted) >= self._max_sessions:
                 self._make_room(now)
-                if len(self._entries) - len(evicted) >= self._max_sessions:
+                if len(self._records) - len(evicted) >= self._max_sessions:
                     raise StoreFull(
                         f"The memory store holds {self._max_sessions} live sessions, its limit; "
                         "raise MEMSESSION_MAX_SESSIONS or use Redis.",
@@ -92,14 +84,13 @@ class MemoryStore(SessionStore):
     ) -> SessionRecord | None:
         """See SessionStore."""
         with self._guard:
-            entry = self._live(key, now)
-            if entry is None:
+            record = self._live(key, now)
+            if record is None:
                 return None
-            record = entry.record
             if record.needs_renewal(now, renew_interval):
-                entry.record = record = record.renewed(now)
+                record = self._put(record.renewed(now))
             if generation is not None and record.used_generation < generation <= record.generation:
-                entry.record = record = replace(record, used_generation=generation)
+                record = self._put(replace(record, used_generation=generation))
             return record
 
     async def change(
@@ -113,29 +104,29 @@ class MemoryStore(SessionStore):
     ) -> ChangeResult | None:
         """See SessionStore."""
         with self._guard:
-            entry = self._live(key, now)
-            if entry is None:
+            record = self._live(key, now)
+            if record is None:
                 return None
             if lease is not None and not self._leases.is_held(key.session_id, lease, now):
                 raise LockTimeout(
                     "The session's lock ran out before this write, which was refused. "
                     "Do less while holding it, or give it a longer timeout."
                 )
-            data, result = apply_changes(entry.record.data, changes)
+            data, result = apply_changes(record.data, changes)
             if result.applied:
                 check_size(data, max_bytes)
-                entry.record = replace(entry.record, data=data)
+                self._put(replace(record, data=data))
             return result
 
     async def rename(self, key: SessionKey, session_id: str, *, now: float) -> SessionRecord | None:
         """See SessionStore."""
         with self._guard:
-            entry = self._live(key, now)
-            if entry is None:
+            record = self._live(key, now)
+            if record is None:
                 return None
             self._refuse_taken(session_id)
             self._forget(key.session_id)
-            record = replace(entry.record, session_id=session_id)
+            record = replace(record, session_id=session_id)
             self._keep(record)
             return record
 
@@ -144,13 +135,17 @@ class MemoryStore(SessionStore):
     ) -> Rotation:
         """See SessionStore."""
         with self._guard:
-            entry = self._live(key, now)
-            if entry is None or generation > entry.record.generation:
+            record = self._live(key, now)
+            if record is None or generation > record.generation:
                 return "gone"
-            record = entry.record
             if generation == record.generation:
-                entry.record = replace(
-                    record, generation=generation + 1, used_generation=generation, rotated_at=now
+                self._put(
+                    replace(
+                        record,
+                        generation=generation + 1,
+                        used_generation=generation,
+                        rotated_at=now,
+                    )
                 )
                 return "rotated"
             unused = record.used_generation < record.generation
@@ -185,16 +180,16 @@ class MemoryStore(SessionStore):
     async def count(self, *, now: float) -> int:
         """See SessionStore. Costs what is dead and not swept yet."""
         with self._guard:
-            return len(self._entries) - len(self._dead(now))
+            return len(self._records) - len(self._dead(now))
 
     async def scan(self, *, now: float) -> AsyncIterator[SessionInfo]:
         """See SessionStore."""
         with self._guard:
-            ids = list(self._entries)
+            ids = list(self._records)
         for session_id in ids:
-            entry = self._entries.get(session_id)
-            if entry is not None and now < entry.record.expires_at:
-                yield entry.record.info
+            record = self._records.get(session_id)
+            if record is not None and now < record.expires_at:
+                yield record.info
 
     async def sweep(self, *, now: float, budget: int) -> int:
         """See SessionStore."""
@@ -220,39 +215,41 @@ class MemoryStore(SessionStore):
 
     # Everything below runs with the guard held.
 
-    def _live(self, key: SessionKey, now: float) -> _Entry | None:
-        entry = self._entries.get(key.session_id)
-        if entry is None or now >= entry.record.expires_at or entry.record.user_id != key.user_id:
+    def _live(self, key: SessionKey, now: float) -> SessionRecord | None:
+        record = self._records.get(key.session_id)
+        if record is None or now >= record.expires_at or record.user_id != key.user_id:
             return None
-        return entry
+        return record
+
+    def _put(self, record: SessionRecord) -> SessionRecord:
+        self._records[record.session_id] = record
+        return record
 
     def _refuse_taken(self, session_id: str) -> None:
-        if session_id in self._entries:
+        if session_id in self._records:
             raise SessionError("This session id is taken; ids are made anew for each session.")
 
     def _list(self, user_id: str, now: float) -> list[SessionInfo]:
-        records = (self._entries[each].record for each in self._users.get(user_id, ()))
+        records = (self._records[each] for each in self._users.get(user_id, ()))
         living = [record.info for record in records if now < record.expires_at]
         living.sort(key=lambda info: (info.created_at, info.session_id))
         return living
 
     def _keep(self, record: SessionRecord) -> None:
-        slot = self._queue.put(record.session_id, record.expires_at)
-        self._entries[record.session_id] = _Entry(record, slot)
+        self._put(record)
         self._users.setdefault(record.user_id, {})[record.session_id] = None
+        self._queue.put(record.session_id, record.expires_at)
 
     def _forget(self, session_id: str) -> None:
-        entry = self._entries.pop(session_id)
-        self._queue.remove(session_id, entry.slot)
-        mine = self._users[entry.record.user_id]
+        record = self._records.pop(session_id)
+        self._queue.remove(session_id)
+        mine = self._users[record.user_id]
         del mine[session_id]
         if not mine:
-            del self._users[entry.record.user_id]
+            del self._users[record.user_id]
 
     def _dead(self, now: float) -> list[str]:
-        return [
-            each for each in self._queue.due(now) if now >= self._entries[each].record.expires_at
-        ]
+        return [each for each in self._queue.due(now) if now >= self._records[each].expires_at]
 
     def _make_room(self, now: float) -> None:
         removed, finished = 0, False
@@ -270,10 +267,10 @@ class MemoryStore(SessionStore):
         removed = 0
         session_ids, finished = self._queue.take(now, budget)
         for session_id in session_ids:
-            entry = self._entries[session_id]
-            if now >= entry.record.expires_at:
+            record = self._records[session_id]
+            if now >= record.expires_at:
                 self._forget(session_id)
                 removed += 1
             else:
-                entry.slot = self._queue.put(session_id, entry.record.expires_at)
+                self._queue.put(session_id, record.expires_at)
         return removed, finished
