@@ -1,4 +1,7 @@
-"""Print pip constraints that pin each declared dependency to the lowest version it allows."""
+"""Print pip constraints that pin each declared dependency to the lowest version it allows.
+
+And Pydantic, which comes with them, to the lowest that pydantic-settings allows.
+"""
 
 import re
 import tomllib
@@ -9,3 +12,4 @@ extras = project["optional-dependencies"]
 for requirement in [*project["dependencies"], *extras["example"], *extras["test"]]:
     name, bound = re.fullmatch(r"([\w-]+)(?:\[.*\])?>=([\w.]+)", requirement).groups()
     print(f"{name}=={bound}")
+print("pydantic==2.7.0")
