@@ -1,0 +1,232 @@
+"""The example application: an API of four endpoints, and a page that uses it.
+
+`uvicorn example_app.main:app` serves it; so does `python -m example_app`.
+"""
+
+import base64
+import hashlib
+import re
+import secrets
+import time
+from http import HTTPStatus
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.security import HTTPBearer
+from pydantic import BaseModel, ConfigDict, Field
+
+from fastapi_memsession import (
+    Session,
+    SessionSettings,
+    __version__,
+    get_session,
+    login_session,
+    setup_sessions,
+)
+
+USERNAME = "admin"
+PASSWORD = "123456"  # noqa: S105 - a demonstration has no secrets: the page tells it, too
+USER_ID = "user_123"
+ROLE = "admin"
+
+Theme = Literal["light", "dark"]
+DEFAULT_THEME: Theme = "light"
+
+
+class Credentials(BaseModel):
+    """What a user logs in with."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"username": USERNAME, "password": PASSWORD}]}
+    )
+
+    username: str = Field(min_length=1, max_length=64)
+    password: str = Field(min_length=1, max_length=128)
+
+
+class LoggedIn(BaseModel):
+    """Who has logged in."""
+
+    user_id: str = Field(examples=[USER_ID])
+
+
+class Settings(BaseModel):
+    """What a user can choose; it is kept in the session."""
+
+    theme: Theme
+
+
+class Profile(BaseModel):
+    """What the server knows of the session."""
+
+    user_id: str = Field(examples=[USER_ID])
+    claims: dict[str, str] = Field(
+        description="Small read-only facts, signed into the token.", examples=[{"role": ROLE}]
+    )
+    login_time: int = Field(description="When the user logged in, in seconds since the epoch.")
+    login_ip: str = Field(description="Where from.", examples=["127.0.0.1"])
+    theme: Theme
+    created_at: float = Field(description="When the session began, in seconds since the epoch.")
+    expires_at: float = Field(description="When it ends unless it is used before.")
+    expires_in: int = Field(description="Whole seconds until then.", ge=0)
+
+
+class Problem(BaseModel):
+    """Why a request was refused."""
+
+    detail: str
+
+
+Responses = dict[int | str, dict[str, Any]]
+_WRONG_CREDENTIALS: Responses = {
+    HTTPStatus.UNAUTHORIZED: {
+        "model": Problem,
+        "description": "Wrong username or password",
+        "content": {"application/json": {"example": {"detail": "Wrong username or password"}}},
+    }
+}
+_NO_SESSION: Responses = {
+    HTTPStatus.UNAUTHORIZED: {
+        "model": Problem,
+        "description": "The request carries no token, or its session has ended",
+        "content": {"application/json": {"example": {"detail": "The session has ended"}}},
+    }
+}
+
+# The sessions need no such dependency: it only gives the API docs their button "Authorize".
+_docs_button = HTTPBearer(
+    scheme_name="Session token",
+    description="The token from the `Authorization` header that `POST /login` answers with. "
+    "Leave it empty where the token travels in a cookie: the browser sends that by itself.",
+    auto_error=False,
+)
+
+public = APIRouter(tags=["session"])
+private = APIRouter(dependencies=[Depends(_docs_button)], responses=_NO_SESSION)
+
+
+@public.post("/login", summary="Log in", responses=_WRONG_CREDENTIALS)
+async def login(request: Request, credentials: Credentials) -> LoggedIn:
+    """Begin a session. The response brings its token: in a header, a cookie, or both."""
+    if not _are_right(credentials):
+        raise HTTPException(
+            HTTPStatus.UNAUTHORIZED,
+            "Wrong username or password",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+    session = await login_session(
+        request,
+        USER_ID,
+        claims={"role": ROLE},
+        data={
+            "login_time": int(time.time()),
+            "login_ip": request.client.host if request.client else "unknown",
+        },
+    )
+    return LoggedIn(user_id=session.user_id)
+
+
+@private.get("/profile", summary="Show the session", tags=["session"])
+async def read_profile(session: Annotated[Session, Depends(get_session)]) -> Profile:
+    """Return who is logged in, with the claims, the data of the session and the time left."""
+    return Profile(
+        user_id=session.user_id,
+        claims=dict(session.claims.data),
+        login_time=await session.get("login_time"),
+        login_ip=await session.get("login_ip"),
+        theme=await session.get("theme", DEFAULT_THEME),
+        created_at=session.created_at,
+        expires_at=session.expires_at,
+        expires_in=max(0, int(session.expires_at - time.time())),
+    )
+
+
+@private.put("/settings", summary="Choose the settings", tags=["settings"])
+async def change_settings(
+    settings: Settings, session: Annotated[Session, Depends(get_session)]
+) -> Settings:
+    """Store the settings in the session, where they stay until it ends."""
+    await session.set("theme", settings.theme)
+    return settings
+
+
+@private.post("/logout", summary="Log out", status_code=HTTPStatus.NO_CONTENT, tags=["session"])
+async def logout(session: Annotated[Session, Depends(get_session)]) -> None:
+    """End the session for everyone who holds its token, at once."""
+    await session.destroy()
+
+
+@public.get("/", include_in_schema=False)
+async def read_page() -> HTMLResponse:
+    """Return the page."""
+    return HTMLResponse(_PAGE, headers=_PAGE_HEADERS)
+
+
+def create_app(settings: SessionSettings | None = None) -> FastAPI:
+    """Make the application; without `settings` they are read from the environment."""
+    app = FastAPI(
+        title="fastapi-memsession example",
+        summary="Server-side sessions by dependency injection.",
+        description=f"Log in as `{USERNAME}` with password `{PASSWORD}`. "
+        "[The page](/) uses the same endpoints.",
+        version=__version__,
+        openapi_tags=[
+            {"name": "session", "description": "Begin, look at and end a session."},
+            {"name": "settings", "description": "Data that lives in the session."},
+        ],
+        exception_handlers={RequestValidationError: _answer_malformed},
+    )
+    setup_sessions(app, settings)
+    app.include_router(public)
+    app.include_router(private)
+    return app
+
+
+async def _answer_malformed(_request: Request, error: RequestValidationError) -> JSONResponse:
+    """Answer as FastAPI does, but repeat nothing: a password could be in it, or no valid text."""
+    told = ("type", "loc", "msg")
+    detail = [{name: problem[name] for name in told} for problem in error.errors()]
+    return JSONResponse({"detail": detail}, HTTPStatus.UNPROCESSABLE_ENTITY)
+
+
+def _are_right(credentials: Credentials) -> bool:
+    # Both are compared, in constant time: how long it takes must not tell which one was wrong.
+    username = secrets.compare_digest(credentials.username.encode(), USERNAME.encode())
+    password = secrets.compare_digest(credentials.password.encode(), PASSWORD.encode())
+    return username and password
+
+
+def _content_security_policy(page: str) -> str:
+    """Allow the page its own style and script, by their hashes, and requests to this server."""
+    return "; ".join(
+        (
+            "default-src 'none'",
+            f"style-src {_hash_of_element('style', page)}",
+            f"script-src {_hash_of_element('script', page)}",
+            "connect-src 'self'",
+            "img-src data:",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "frame-ancestors 'none'",
+            "require-trusted-types-for 'script'",
+        )
+    )
+
+
+def _hash_of_element(name: str, page: str) -> str:
+    (text,) = re.findall(f"<{name}>(.*?)</{name}>", page, re.DOTALL)
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+_PAGE = Path(__file__).with_name("page.html").read_text("utf-8")
+_PAGE_HEADERS = {
+    "Cache-Control": "no-cache",
+    "Content-Security-Policy": _content_security_policy(_PAGE),
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+app = create_app()
