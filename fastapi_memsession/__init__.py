@@ -1,6 +1,7 @@
 """Server-side sessions for FastAPI by dependency injection.
 
-The porch: everything public is named here. Behind it, rooms in the order in which they may
+The porch: everything public is named here, but for what only a store of your own
+needs, which is in stores/base.py. Behind it, rooms in the order in which they may
 know of each other; none looks further down:
 
     errors.py         the SessionError tree
@@ -15,11 +16,12 @@ know of each other; none looks further down:
     provider.py       SessionProvider: log in, open, end, clean up
     origins.py        the cross-origin rule
     answers.py        errors to HTTP answers
-    connection.py     per-connection state, and the middleware that keeps it
+    connection.py     the session of one connection, and what its response tells
+    middleware.py     gives each connection its state; follows the lifespan
     dependencies.py   get_session and its kin
     setup.py          setup_sessions: puts the pieces together
 
-A request walks: connection -> dependencies -> provider -> carriers -> tokens -> stores -> session.
+A request walks: middleware -> dependencies -> connection -> provider -> carriers -> tokens -> stores -> session.
 """
 
 from fastapi_memsession.carriers import (

@@ -20,11 +20,13 @@ from fastapi_memsession.errors import (
     NotAuthenticated,
     SessionDataError,
     SessionEnded,
+    SessionError,
     SessionTooLarge,
     StoreUnavailable,
 )
 
 T = TypeVar("T")
+D = TypeVar("D")
 logger = logging.getLogger("fastapi_memsession")
 
 # An error is answered as the nearest of its ancestors here.
@@ -40,6 +42,8 @@ _STATUS: dict[type[Exception], HTTPStatus] = {
 _DETAIL: dict[type[Exception], str] = {
     NotAuthenticated: "Not authenticated",
     SessionEnded: "The session has ended",
+    SessionTooLarge: "The session cannot hold that much",
+    SessionDataError: "A value cannot be kept in the session",
     StoreUnavailable: "Sessions are unavailable at the moment; try again",
     LockTimeout: "The session is busy; try again",
 }
@@ -60,13 +64,17 @@ class Answers:
         self._scheme = scheme
 
     def register(self, handlers: ExceptionHandlers) -> None:
-        """Answer the errors wherever `handlers` has no answer of the user's."""
-        for error in _STATUS:
-            handlers.setdefault(error, self.answer)
+        """Answer our errors wherever `handlers` has no answer of the user's."""
+        handlers.setdefault(SessionError, self.answer)
 
     async def answer(self, connection: Request | WebSocket, error: Exception) -> Response | None:
-        """Answer `error`: a JSON body as FastAPI's own errors have it, or a closed WebSocket."""
-        status = _nearest(_STATUS, error, HTTPStatus.INTERNAL_SERVER_ERROR)
+        """Answer `error`: a JSON body as FastAPI's own errors have it, or a closed WebSocket.
+
+        An error that has no answer is a mistake of the program, and raised again.
+        """
+        status = _nearest(_STATUS, error, None)
+        if status is None:
+            raise error
         detail = _nearest(_DETAIL, error, str(error))
         if isinstance(error, StoreUnavailable):
             logger.error("%s", error)
@@ -90,11 +98,12 @@ class Answers:
     async def _close(self, websocket: WebSocket, error: Exception, detail: str) -> None:
         """Refuse the handshake (the client sees HTTP 403), or close what was accepted."""
         logger.info("A WebSocket was closed: %s.", detail)
-        if websocket.application_state is not WebSocketState.DISCONNECTED:
+        open_states = {WebSocketState.CONNECTING, WebSocketState.CONNECTED}
+        if {websocket.client_state, websocket.application_state} <= open_states:
             code = _TRY_AGAIN_LATER if isinstance(error, StoreUnavailable) else _POLICY_VIOLATION
             reason = detail.encode()[:_MAX_REASON_BYTES].decode(errors="ignore")
             await websocket.close(code, reason)
 
 
-def _nearest(table: Mapping[type[Exception], T], error: Exception, default: T) -> T:
+def _nearest(table: Mapping[type[Exception], T], error: Exception, default: D) -> T | D:
     return next((table[kind] for kind in type(error).__mro__ if kind in table), default)

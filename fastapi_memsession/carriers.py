@@ -89,7 +89,7 @@ class HeaderCarrier:
         found: str | None = None
         for name, value in connection.scope["headers"]:
             if name == self._wire_name:
-                token = self._token(value.decode("latin-1").strip())
+                token = self._token(value.decode("latin-1").strip(" \t"))
                 if token and found is not None and token != found:
                     raise CredentialConflict(f"Two {self._name} headers carry different tokens.")
                 found = token or found
@@ -100,7 +100,7 @@ class HeaderCarrier:
             return value
         scheme, _, token = value.partition(" ")
         if scheme.lower() == self._scheme:  # RFC 9110 section 11.1: schemes ignore case
-            return token.strip()
+            return token.strip(" \t")
         return "" if token else scheme
 
     def inject(self, headers: MutableHeaders, token: str, *, max_age: int) -> None:
@@ -159,10 +159,10 @@ class CookieCarrier:
             if header == b"cookie" and self._wire_name in value:
                 for pair in value.split(b";"):
                     name, _, token = pair.partition(b"=")
-                    if name.strip() == self._wire_name:
+                    if name.strip(b" \t") == self._wire_name:
                         if found is not None:
                             raise CredentialConflict(f"Two cookies are named {self._name}.")
-                        found = token.strip().decode("latin-1")
+                        found = token.strip(b" \t").decode("latin-1")
         return Credential(found, ambient=True) if found else None
 
     def inject(self, headers: MutableHeaders, token: str, *, max_age: int) -> None:

@@ -13,15 +13,20 @@ if TYPE_CHECKING:
     from fastapi_memsession.settings import SessionSettings
 
 PREFIX = "MEMSESSION_"
-MIN_KEY_BYTES = 32  # RFC 7518 section 3.2, for HS256; enough for its larger siblings too
-MAKE_A_KEY = 'python -c "import secrets; print(secrets.token_urlsafe(32))"'
+MIN_KEY_BYTES = {"HS256": 32, "HS384": 48, "HS512": 64}  # RFC 7518 section 3.2
+MAKE_A_KEY = 'python -c "import secrets; print(secrets.token_urlsafe(64))"'
 
 _FEW_CHARACTERS = 8  # a random key of 32 characters has more different ones than this
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
 _COOKIE_PATH = re.compile(r"/[!-:<-~]*")
 _COOKIE_DOMAIN = re.compile(r"\.?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
 _ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:\d{1,5})?")
-_TAKEN_HEADERS = frozenset({"cookie", "set-cookie", "host", "content-length"})
+_TAKEN_HEADERS = re.compile(
+    r"(accept|access-control|content|if|proxy|sec|x-forwarded)-.*|accept|age|allow|cache-control"
+    r"|connection|cookie|date|etag|expect|expires|forwarded|from|host|keep-alive|last-modified"
+    r"|link|location|origin|pragma|range|referer|retry-after|server|set-cookie|te|trailer"
+    r"|transfer-encoding|upgrade|user-agent|vary|via|www-authenticate"
+)
 
 
 def problems_of(settings: "SessionSettings") -> list[str]:
@@ -32,17 +37,26 @@ def problems_of(settings: "SessionSettings") -> list[str]:
     return [PREFIX + problem for check in checks for problem in check(settings)]
 
 
+def _keys(settings: "SessionSettings") -> Iterator[tuple[str, str]]:
+    if settings.jwt_key is not None:
+        yield "JWT_KEY", settings.jwt_key.get_secret_value()
+    for key in settings.jwt_previous_keys:
+        yield "JWT_PREVIOUS_KEYS", key.get_secret_value()
+
+
 def _weak_keys(settings: "SessionSettings") -> Iterator[str]:
-    keys = [("JWT_KEY", settings.jwt_key)] if settings.jwt_key is not None else []
-    keys += [("JWT_PREVIOUS_KEYS", key) for key in settings.jwt_previous_keys]
-    for name, key in keys:
-        # A variable that is not UTF-8 arrives with surrogates.
-        size = len(key.get_secret_value().encode(errors="surrogateescape"))
-        if size < MIN_KEY_BYTES:
+    least = MIN_KEY_BYTES[settings.jwt_algorithm]
+    for name, key in _keys(settings):
+        size = len(key.encode(errors="replace"))
+        if size < least:
             yield (
-                f"{name} has a key of {size} bytes, at least {MIN_KEY_BYTES} are needed; "
-                f"make one: {MAKE_A_KEY}"
+                f"{name} has a key of {size} bytes, {settings.jwt_algorithm} needs at least "
+                f"{least}; make one: {MAKE_A_KEY}"
             )
+        elif any("\ud800" <= character <= "\udfff" for character in key):
+            yield f"{name} has a key that is not UTF-8; make one: {MAKE_A_KEY}"
+        elif key.startswith("ssh-") or "-----BEGIN " in key:
+            yield f"{name} holds a key file, not a shared secret; make one: {MAKE_A_KEY}"
 
 
 def _odd_times(settings: "SessionSettings") -> Iterator[str]:
@@ -61,7 +75,7 @@ def _odd_names(settings: "SessionSettings") -> Iterator[str]:
     for name in ("header_name", "header_scheme", "cookie_name"):
         if not _TOKEN.fullmatch(getattr(settings, name)):
             yield f"{name.upper()} has a character that HTTP does not allow there"
-    if settings.header_name.lower() in _TAKEN_HEADERS:
+    if _TAKEN_HEADERS.fullmatch(settings.header_name.lower()):
         yield f"HEADER_NAME cannot be {settings.header_name}, which HTTP itself uses"
 
 
@@ -73,9 +87,10 @@ def _odd_cookies(settings: "SessionSettings") -> Iterator[str]:
         yield "COOKIE_DOMAIN is not a domain name"
     if settings.cookie_samesite == "none" and not settings.secure_cookie:
         yield f"COOKIE_SAMESITE is none, which browsers take with {PREFIX}COOKIE_SECURE=true only"
-    if name.startswith(("__Host-", "__Secure-")) and not settings.secure_cookie:
+    prefixed = name.lower()  # browsers ignore the case of a prefix (RFC 6265bis section 4.1.3)
+    if prefixed.startswith(("__host-", "__secure-")) and not settings.secure_cookie:
         yield f"COOKIE_NAME has a prefix that needs {PREFIX}COOKIE_SECURE=true"
-    if name.startswith("__Host-") and (path != "/" or domain is not None):
+    if prefixed.startswith("__host-") and (path != "/" or domain is not None):
         yield "COOKIE_NAME starts with __Host-, which needs path / and no domain"
 
 
@@ -88,8 +103,9 @@ def _odd_origins(settings: "SessionSettings") -> Iterator[str]:
 def _guessable_key(settings: "SessionSettings") -> Iterator[str]:
     if settings.jwt_key is None:
         yield f"JWT_KEY is missing; make one and give it to every worker: {MAKE_A_KEY}"
-    elif len(set(settings.jwt_key.get_secret_value())) < _FEW_CHARACTERS:
-        yield f"JWT_KEY repeats a few characters and can be guessed; make one: {MAKE_A_KEY}"
+    for name, key in _keys(settings):
+        if len(set(key)) < _FEW_CHARACTERS:
+            yield f"{name} repeats a few characters and can be guessed; make one: {MAKE_A_KEY}"
 
 
 def _exposed_cookies(settings: "SessionSettings") -> Iterator[str]:

@@ -1,19 +1,16 @@
-"""Per-connection state, and the ASGI middleware that keeps it.
+"""The session of one connection: loaded once, and told to the client with the response.
 
-The state is put into the scope, where mounted applications and inner middlewares find it too.
-What a login or a logout must tell the client goes out with the start of the response, whatever
+The state stands in the scope, where mounted applications and inner middlewares find it too. What a login or a logout must tell the client goes out with the start of the response, whatever
 kind of response that becomes; a login whose response never starts is undone.
 """
 
 import asyncio
-import contextvars
 import logging
 from typing import Any
 
-import anyio
 from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Send
 
 from fastapi_memsession.answers import Answers
 from fastapi_memsession.errors import (
@@ -30,7 +27,10 @@ from fastapi_memsession.stores.base import EndReason
 
 logger = logging.getLogger("fastapi_memsession")
 
-_SCOPE_KEY = "fastapi_memsession"
+SCOPE_KEY = "fastapi_memsession"
+"""Where in the scope the state of a connection stands."""
+
+_endings: set[asyncio.Task[None]] = set()  # keeps tasks that outlive their request from vanishing
 _STARTS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
 
 
@@ -41,20 +41,24 @@ class ConnectionState:
         "_answers",
         "_created",
         "_headers",
+        "_refusal",
         "_replaced",
         "_send",
         "_session",
-        "_started",
         "_touched",
         "provider",
+        "started",
     )
 
     def __init__(self, provider: SessionProvider, answers: Answers, send: Send) -> None:
         self.provider = provider
         self._answers = answers
         self._send = send
-        self._session: Session | NotAuthenticated | None = None
-        self._started = False
+        self._session: Session | None = None
+        # The class alone: an error that is kept holds the whole call stack, and each time it is
+        # raised again a little more.
+        self._refusal: type[NotAuthenticated] | None = None
+        self.started = False
         self._touched = False
         self._headers: MutableHeaders | None = None
         self._created: list[SessionKey] = []
@@ -70,20 +74,23 @@ class ConnectionState:
             StoreUnavailable: the store cannot tell.
         """
         self._touch(connection)
-        if self._session is None:
+        if self._session is None and self._refusal is None:
             try:
-                self._session = await self._load(connection)
+                loaded = await self._load(connection)
             except NotAuthenticated as error:
-                self._session = error
-        if isinstance(self._session, NotAuthenticated):
-            raise self._session
+                self._refusal = type(error)
+            else:
+                # A login, or another task that asked at the same time, may have been faster.
+                self._session = self._session or loaded
+        if self._session is None:
+            raise (self._refusal or NotAuthenticated)()
         if self._session.destroyed:
             raise SessionEnded
         return self._session
 
     async def login(self, connection: HTTPConnection, user_id: str, **options: Any) -> Session:
         """Begin a new session and end the one the connection came with, both with the response."""
-        if self._started:
+        if self.started:
             raise SessionUsageError(
                 "login_session() was called after the response started, when no header can carry "
                 "the token any more. Log in before returning the response, or before "
@@ -94,8 +101,15 @@ class ConnectionState:
         if provider.carrier.ambient:
             refuse_cross_origin(connection, provider.settings.trusted_origins)
         replaced = self._current_key(connection)
-        login = await provider.login(user_id, **options)
-        self._created.append(SessionKey(login.session.user_id, login.session.id))
+        login = provider.prepare_login(user_id, **options)
+        key = SessionKey(login.session.user_id, login.session.id)
+        try:
+            await provider.begin(login, replacing=replaced)
+        except BaseException:
+            # Refused, cancelled, or stored with the reply lost: whichever it was, it is not.
+            await self._end(key, "undone")
+            raise
+        self._created.append(key)
         if replaced is not None:
             self._replaced.append(replaced)
         self._session = login.session
@@ -104,19 +118,19 @@ class ConnectionState:
 
     async def send(self, message: Message) -> None:
         """Pass a message on, with our headers if it starts the response."""
-        if message["type"] not in _STARTS or self._started:
+        if message["type"] not in _STARTS or self.started:
             await self._send(message)
             return
         if self._touched:
             self._add_headers(message)
         await self._send(message)
-        self._started = True
+        self.started = True
         for key in self._replaced:
             await self._end(key, "replaced")
 
     async def finish(self) -> None:
         """Undo the logins of a connection whose response never started."""
-        if self._created and not self._started:
+        if self._created and not self.started:
             for key in self._created:
                 await self._end(key, "undone")
 
@@ -139,12 +153,11 @@ class ConnectionState:
         return self.provider.key_of(credential.token) if credential else None
 
     def _touch(self, connection: HTTPConnection) -> None:
-        if not self._touched:
-            self._touched = True
-            # A mounted application has handlers of its own, and would answer 500.
-            handlers = connection.scope.get("starlette.exception_handlers")
-            if handlers is not None and NotAuthenticated not in handlers[0]:
-                self._answers.register(handlers[0])
+        self._touched = True
+        # A mounted application has handlers of its own, and would answer 500.
+        handlers = connection.scope.get("starlette.exception_handlers")
+        if handlers is not None:
+            self._answers.register(handlers[0])
 
     def _add_headers(self, message: Message) -> None:
         headers = MutableHeaders(raw=list(message.get("headers", ())))
@@ -164,13 +177,16 @@ class ConnectionState:
 
     async def _end(self, key: SessionKey, reason: EndReason) -> None:
         # The client may be gone and this task cancelled: the store must hear of it all the same.
-        with anyio.CancelScope(shield=True):
-            try:
-                await self.provider.end(key, reason=reason)
-            except Exception:
-                logger.exception(
-                    "A session that was %s could not be ended; it will expire.", reason
-                )
+        task = asyncio.create_task(self._end_or_log(key, reason))
+        _endings.add(task)
+        task.add_done_callback(_endings.discard)
+        await asyncio.shield(task)
+
+    async def _end_or_log(self, key: SessionKey, reason: EndReason) -> None:
+        try:
+            await self.provider.end(key, reason=reason)
+        except Exception:
+            logger.exception("A session that was %s could not be ended; it will expire.", reason)
 
 
 def state_of(connection: HTTPConnection) -> ConnectionState:
@@ -179,7 +195,7 @@ def state_of(connection: HTTPConnection) -> ConnectionState:
     Raises:
         SessionUsageError: it has none.
     """
-    state = connection.scope.get(_SCOPE_KEY)
+    state = connection.scope.get(SCOPE_KEY)
     if state is None:
         raise SessionUsageError(
             "This connection has no session state. Either setup_sessions(app) was not called for "
@@ -188,74 +204,3 @@ def state_of(connection: HTTPConnection) -> ConnectionState:
             "that use sessions."
         )
     return state  # type: ignore[no-any-return]
-
-
-class ConnectionMiddleware:
-    """Gives each connection its state, and ties the provider to the application's lifespan.
-
-    Args:
-        app: what comes next.
-        provider: the application's.
-        answers: for mounted applications.
-    """
-
-    def __init__(self, app: ASGIApp, *, provider: SessionProvider, answers: Answers) -> None:
-        self.app = app
-        self._provider = provider
-        self._answers = answers
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection, or one run of the lifespan."""
-        if scope["type"] == "lifespan":
-            await self._lifespan(scope, receive, send)
-            return
-        state = ConnectionState(self._provider, self._answers, send)
-        if _SCOPE_KEY in scope:
-            # A mounted application with a set-up of its own: what is outside keeps its state, also
-            # middlewares that go on while the response is being sent.
-            scope = dict(scope)
-        scope[_SCOPE_KEY] = state
-        try:
-            await self.app(scope, receive, state.send)
-        finally:
-            await state.finish()
-
-    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Start before the user's lifespan does, stop after it; whatever kind of lifespan it is.
-
-        Each run keeps its own task, so nested runs (two TestClients on one application) and runs
-        on several event loops do not disturb each other.
-        """
-        running: list[asyncio.Task[None]] = []
-
-        async def receive_and_start() -> Message:
-            message = await receive()
-            if message["type"] == "lifespan.startup":
-                try:
-                    await self._provider.store.open()
-                except Exception as error:
-                    # Without this, servers take it that lifespans are unsupported, and serve.
-                    await send({"type": "lifespan.startup.failed", "message": str(error)})
-                    raise
-                clean_up = self._provider.clean_up_forever()
-                # An empty context: nothing of whoever starts the application is kept alive.
-                task = asyncio.create_task(clean_up, context=contextvars.Context())
-                running.append(task)
-            return message
-
-        async def stop() -> None:
-            while running:
-                task = running.pop()
-                task.cancel()
-                await asyncio.wait({task})
-                await self._provider.store.aclose()
-
-        async def stop_and_send(message: Message) -> None:
-            if message["type"] != "lifespan.startup.complete":
-                await stop()
-            await send(message)
-
-        try:
-            await self.app(scope, receive_and_start, stop_and_send)
-        finally:
-            await stop()

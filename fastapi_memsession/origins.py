@@ -31,13 +31,14 @@ def refuse_cross_origin(connection: HTTPConnection, trusted: Container[str]) -> 
     site = headers.get("sec-fetch-site")
     if site in {"same-origin", "none"} or origin in trusted:
         return
-    if site is None and (not origin or _host(origin) == headers.get("host")):
+    if site is None and (not origin or _host(origin) == headers.get("host", "")):
         return
     raise CrossOriginRefused(origin)
 
 
 def _host(origin: str) -> str | None:
+    """Return host and port of an origin; None, which no request has, if there is none."""
     try:
-        return urlsplit(origin).netloc
+        return urlsplit(origin).netloc or None
     except ValueError:
         return None

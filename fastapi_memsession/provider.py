@@ -9,8 +9,9 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 from starlette.datastructures import MutableHeaders
 
@@ -36,10 +37,14 @@ SWEEP_BUDGET = 500
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """A new session, and the response headers that bring its token to the client."""
+    """A new session, and the response headers that bring its token to the client.
+
+    `record` is what the store keeps from the beginning.
+    """
 
     session: Session
-    headers: MutableHeaders
+    headers: MutableHeaders = field(repr=False)
+    record: SessionRecord = field(repr=False)
 
 
 class SessionProvider:
@@ -71,7 +76,16 @@ class SessionProvider:
         self._renew_seconds = settings.renew_seconds
         self._max_bytes = settings.max_data_bytes
 
-    async def login(
+    async def login(self, user_id: str, **options: Any) -> Login:
+        """Make a session for `user_id`. See `login_session`, which also answers the request.
+
+        Takes the keywords of `prepare_login`.
+        """
+        login = self.prepare_login(user_id, **options)
+        await self.begin(login)
+        return login
+
+    def prepare_login(
         self,
         user_id: str,
         *,
@@ -80,9 +94,10 @@ class SessionProvider:
         expiration: float | timedelta | None = None,
         max_lifetime: float | timedelta | None = None,
     ) -> Login:
-        """Make a session for `user_id`. See `login_session`, which also answers the request.
+        """Make all that a new session is, and store nothing yet.
 
-        Everything is checked before the store is touched: an error leaves no session behind.
+        Everything is checked here, so an error leaves no session behind. Takes and raises what
+        `login_session` does.
         """
         now = self.clock()
         life = self._at_most_max_lifetime("max_lifetime", max_lifetime)
@@ -109,8 +124,17 @@ class SessionProvider:
         )
         headers = MutableHeaders()
         self.carrier.inject(headers, token, max_age=math.ceil(life))
-        await self.store.create(record, now=now, limit_per_user=self.settings.max_sessions_per_user)
-        return Login(self._session(record, math.floor(now), math.ceil(record.deadline)), headers)
+        session = self._session(record, math.floor(now), math.ceil(record.deadline))
+        return Login(session, headers, record)
+
+    async def begin(self, login: Login, *, replacing: SessionKey | None = None) -> None:
+        """Store a prepared session; one that it is `replacing` is about to be ended."""
+        await self.store.create(
+            login.record,
+            now=login.record.created_at,
+            limit_per_user=self.settings.max_sessions_per_user,
+            replacing=replacing,
+        )
 
     async def open(self, token: str) -> Session:
         """Return the live session of a token, renewed if it is time to.
@@ -173,7 +197,7 @@ class SessionProvider:
         if value is None:
             return longest
         seconds = value.total_seconds() if isinstance(value, timedelta) else value
-        if not 0 < seconds <= longest:
+        if not isinstance(seconds, int | float) or not 0 < seconds <= longest:
             raise SessionUsageError(
                 f"{name} must be more than 0 and at most {longest:g} seconds, which is "
                 "MEMSESSION_MAX_LIFETIME: the longest that any session may live."
@@ -191,7 +215,9 @@ def _checked_user_id(user_id: object) -> str:
     return user_id
 
 
-def _checked_claims(claims: Mapping[str, str]) -> dict[str, str]:
+def _checked_claims(claims: object) -> dict[str, str]:
+    if not isinstance(claims, Mapping):
+        raise SessionDataError(f"Claims must be a mapping, not a {type(claims).__name__}.")
     for name, value in claims.items():
         if not isinstance(name, str) or not isinstance(value, str):
             raise SessionDataError(

@@ -4,9 +4,9 @@ Reads come from the record that was loaded with the token and show this request'
 Each write is one atomic step in the store and done when the call returns.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from typing import Any, TypeVar, overload
 
 from fastapi_memsession.errors import SessionDataError, SessionEnded, SessionUsageError
@@ -32,6 +32,10 @@ from fastapi_memsession.values import (
 T = TypeVar("T")
 D = TypeVar("D")
 
+# The leases that this task holds, or was started under, by the identity of a Session.
+_NO_LEASES: Mapping[int, str] = {}
+_leases: ContextVar[Mapping[int, str]] = ContextVar("memsession_leases", default=_NO_LEASES)
+
 
 class Session:
     """A live session. Get one by `Depends(get_session)` or from `login_session`.
@@ -46,8 +50,6 @@ class Session:
         "_clock",
         "_data",
         "_destroyed",
-        "_lease",
-        "_lease_holder",
         "_max_bytes",
         "_record",
         "_store",
@@ -69,8 +71,6 @@ class Session:
         self._clock = clock
         self._max_bytes = max_bytes
         self._destroyed = False
-        self._lease: str | None = None
-        self._lease_holder: asyncio.Task[Any] | None = None
 
     def __repr__(self) -> str:
         # Neither id nor data: a repr ends up in logs and traces.
@@ -119,6 +119,8 @@ class Session:
     async def get(self, key: str, *, as_: type[T]) -> T | None: ...
     @overload
     async def get(self, key: str, default: D, *, as_: type[T]) -> T | D: ...
+    @overload
+    async def get(self, key: str, default: Any = None, *, as_: Any) -> Any: ...
 
     async def get(self, key: str, default: Any = None, *, as_: Any = None) -> Any:
         """Return the value under `key`, or `default` if there is none.
@@ -207,18 +209,21 @@ class Session:
             SessionUsageError: this task holds it already.
         """
         self._check_alive()
-        task = asyncio.current_task()
-        if self._lease is not None and self._lease_holder is task:
-            raise SessionUsageError("This task holds the session's lock already; take it once.")
-        if timeout <= 0:
+        held = _leases.get()
+        if id(self) in held:
+            raise SessionUsageError(
+                "This task, or the one that started it, holds the session's lock already; "
+                "take it once."
+            )
+        if not timeout > 0:
             raise SessionUsageError("A lock's timeout must be more than zero seconds.")
         async with self._store.lock(self._record.key, timeout=timeout, clock=self._clock) as lease:
             await self.reload()
-            self._lease, self._lease_holder = lease, task
+            _leases.set({**held, id(self): lease})
             try:
                 yield
             finally:
-                self._lease = self._lease_holder = None
+                _leases.set(held)
 
     async def refresh(self) -> None:
         """Extend the idle expiration now, up to the max lifetime, and read the record again."""
@@ -264,7 +269,7 @@ class Session:
             changes,
             now=self._clock(),
             max_bytes=self._max_bytes,
-            lease=self._lease,
+            lease=_leases.get().get(id(self)),
         )
         if result is None:
             raise SessionEnded

@@ -6,9 +6,9 @@ Read from the environment (and `.env`) when the class is called, never at import
 import difflib
 import json
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
-from typing import Annotated, Literal, Self, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
     AliasChoices,
@@ -16,13 +16,14 @@ from pydantic import (
     Field,
     SecretStr,
     StringConstraints,
+    ValidationError,
     model_validator,
 )
 from pydantic_settings import (
     BaseSettings,
+    DotEnvSettingsSource,
     EnvSettingsSource,
     NoDecode,
-    PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
@@ -69,8 +70,7 @@ class SessionSettings(BaseSettings):
     An instance is consistent and, if `env` is production, safe: anything else fails to build.
 
     Raises:
-        pydantic.ValidationError: with all that is wrong; secrets are not quoted.
-        SettingsError: a variable with the prefix, or an argument, names no setting.
+        SettingsError: lists what is wrong, names that are no settings included; quotes no secret.
     """
 
     model_config = SettingsConfigDict(
@@ -78,7 +78,7 @@ class SessionSettings(BaseSettings):
         env_file=".env",
         env_file_encoding="utf-8",
         env_ignore_empty=True,
-        extra="ignore",  # `.env` holds other programs' variables; ours are checked below
+        extra="ignore",  # `.env` holds other programs' variables too; ours are checked below
         frozen=True,
         hide_input_in_errors=True,
         populate_by_name=True,
@@ -170,45 +170,35 @@ class SessionSettings(BaseSettings):
             raise ValueError("\n- ".join(["these settings are wrong or unsafe:", *problems]))
         return self
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Refuse names that are no setting, before anything is read: a typo must not be silence."""
-        arguments = getattr(init_settings, "init_kwargs", {})
-        sources = cast("list[EnvSettingsSource]", [env_settings, dotenv_settings])
-        variables = {name.upper() for source in sources for name in source.env_vars}
-        _refuse_unknown(cls.model_fields, arguments, variables)
-        return init_settings, env_settings, dotenv_settings
+    if not TYPE_CHECKING:  # type checkers know the fields as arguments
+
+        def __init__(self, **values: Any) -> None:
+            faults = _unknown_names(type(self), values)
+            try:
+                super().__init__(**values)
+            except ValidationError as error:
+                faults.append(str(error))
+            if faults:  # raised out here, it does not hold the other error, which holds the input
+                raise SettingsError("\n".join(faults))
 
 
-def _refuse_unknown(
-    fields: Collection[str], arguments: Iterable[str], variables: Iterable[str]
-) -> None:
-    """Raise SettingsError for arguments, and variables with our prefix, that are no fields."""
-    known = {name: name for name in fields} | {PREFIX + name.upper(): name for name in fields}
-    given = [*arguments, *(name for name in variables if name.startswith(PREFIX))]
-    unknown = []
-    for name in sorted(given):
-        if name not in known and name != "ENV":
-            prefix = PREFIX if name.startswith(PREFIX) else ""
-            near = difflib.get_close_matches(name.removeprefix(prefix).lower(), fields, 1)
-            spelled = prefix + (near[0].upper() if prefix else near[0]) if near else ""
-            unknown.append(f"{name} (did you mean {spelled}?)" if near else name)
-    if unknown:
-        raise SettingsError(f"No such setting: {', '.join(unknown)}.")
+def _unknown_names(settings: type[SessionSettings], arguments: Iterable[str]) -> list[str]:
+    """Tell the arguments, and variables with our prefix, that are no settings: likely typos."""
+    fields = settings.model_fields
+    variables = {*EnvSettingsSource(settings).env_vars, *DotEnvSettingsSource(settings).env_vars}
+    prefix = PREFIX.lower()
+    ours = sorted(name.removeprefix(prefix) for name in variables if name.startswith(prefix))
+    found: list[tuple[str, Callable[[str], str]]] = [
+        *((name, str) for name in arguments if name not in fields and name[0] != "_"),
+        *((name, _as_variable) for name in ours if name not in fields),
+    ]
+    told = []
+    for name, spell in found:
+        near = difflib.get_close_matches(name, fields, 1)
+        hint = f" (did you mean {spell(near[0])}?)" if near else ""
+        told.append(f"No such setting: {spell(name)}{hint}.")
+    return told
 
 
-def settings_from_environment() -> SessionSettings:
-    """Read the settings; whatever is wrong becomes one SettingsError that lists it."""
-    try:
-        return SessionSettings()
-    except SettingsError:
-        raise
-    except ValueError as error:
-        raise SettingsError(str(error)) from None
+def _as_variable(name: str) -> str:
+    return PREFIX + name.upper()

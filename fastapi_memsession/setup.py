@@ -18,10 +18,10 @@ from fastapi_memsession.carriers import (
     TokenCarrier,
 )
 from fastapi_memsession.checks import MAKE_A_KEY
-from fastapi_memsession.connection import ConnectionMiddleware
 from fastapi_memsession.errors import SessionUsageError, SettingsError
+from fastapi_memsession.middleware import ConnectionMiddleware
 from fastapi_memsession.provider import SessionProvider
-from fastapi_memsession.settings import SessionSettings, settings_from_environment
+from fastapi_memsession.settings import SessionSettings
 from fastapi_memsession.stores.base import SessionStore
 from fastapi_memsession.stores.memory import MemoryStore
 from fastapi_memsession.tokens import TokenCodec
@@ -55,13 +55,21 @@ def setup_sessions(
         SessionUsageError: the application is set up or started already.
     """
     if hasattr(app.state, "sessions"):
-        raise SessionUsageError("setup_sessions() was called twice for this application.")
+        twice = isinstance(app.state.sessions, SessionProvider)
+        raise SessionUsageError(
+            "setup_sessions() was called twice for this application."
+            if twice
+            else "app.state.sessions is where setup_sessions() keeps its provider; it is taken."
+        )
+    for given, protocol in ((store, SessionStore), (carrier, TokenCarrier)):
+        if given is not None and not isinstance(given, protocol):
+            raise SessionUsageError(f"A {type(given).__name__} is no {protocol.__name__}.")
     if app.middleware_stack is not None:
         raise SessionUsageError(
             "setup_sessions() was called after the application started; "
             "call it where the application is made."
         )
-    settings = settings or settings_from_environment()
+    settings = settings or SessionSettings()
     clock = clock or time.time
     provider = SessionProvider(
         settings,

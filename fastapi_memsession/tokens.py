@@ -65,7 +65,7 @@ class TokenCodec:
     """Signs with one key, verifies with that and with previous ones. Keys never change.
 
     Args:
-        key: signs and verifies; at least 32 bytes.
+        key: signs and verifies; at least as long as the algorithm's hash (RFC 7518 3.2).
         previous_keys: only verify.
         algorithm: HS256, HS384 or HS512; the token's header has no say in it.
         issuer: `iss` of every token, compared exactly.
@@ -215,8 +215,9 @@ class TokenCodec:
 
 
 def _hmac_key(secret: bytes, algorithm: str) -> CryptographyHMACKey:
-    if len(secret) < MIN_KEY_BYTES:
-        raise SettingsError(f"A signing key needs at least {MIN_KEY_BYTES} bytes (RFC 7518 3.2).")
+    least = MIN_KEY_BYTES[algorithm]
+    if len(secret) < least:
+        raise SettingsError(f"A key for {algorithm} needs at least {least} bytes (RFC 7518 3.2).")
     try:
         return CryptographyHMACKey(secret, algorithm)
     except Exception:  # jose's own message may quote the key

@@ -6,6 +6,7 @@ the caller still holds is aliased. Every store keeps these bytes, so every store
 
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
+from enum import Enum
 from functools import lru_cache
 from typing import Any
 
@@ -20,18 +21,18 @@ MAX_DEPTH = 100
 # JSON has no form of its own for these. Pydantic would write them as text or as a list, and a
 # reader would get another type back than was stored; a set would not even keep its order.
 _NO_JSON_FORM = (bytes, bytearray, memoryview, AbstractSet, Iterator)
-_SCALARS = frozenset({str, int, float, bool, type(None)})
 
 
 def encode_value(value: object) -> bytes:
     """Encode one value.
 
     Stored faithfully: what JSON can say (None, bool, int, finite float, str, list, dict with
-    string keys; a tuple reads back as a list). Also taken: Pydantic models, dataclasses,
-    datetimes, UUIDs, enums and the like; read those with `get(key, as_=Type)`.
+    string keys; a tuple reads back as a list). Also taken, if Pydantic can read back what it
+    wrote: models, dataclasses, datetimes, UUIDs, enums and the like; read those with
+    `get(key, as_=Type)`.
 
     Raises:
-        SessionDataError: the value cannot be stored.
+        SessionDataError: the value cannot be stored. The message does not quote it.
     """
     try:
         _refuse_what_json_would_alter(value, 0)
@@ -40,9 +41,10 @@ def encode_value(value: object) -> bytes:
         from_json(encoded, allow_inf_nan=False)
     except SessionDataError:
         raise
-    except (ValueError, RecursionError) as error:
+    except Exception:  # a serializer of the user's may raise anything, and quote the value
         raise SessionDataError(
-            f"A {type(value).__name__} cannot be stored in a session: {error}. "
+            f"A {type(value).__name__} cannot be stored in a session: it is, or holds, something "
+            "that JSON cannot say, such as NaN, a lone surrogate or an object of a plain class. "
             "Store JSON types, or a Pydantic model."
         ) from None
     return encoded
@@ -60,13 +62,12 @@ def decode_value_as(encoded: bytes, type_: Any) -> Any:
         SessionDataError: it does not fit. The stored value is not quoted.
     """
     try:
-        return _adapter(type_).validate_json(encoded)
+        return _adapter(type_, repr(type_)).validate_json(encoded)
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc'])) or 'value'}: {fault['type']}"
-            for fault in error.errors(include_input=False, include_url=False, include_context=False)
-        )
-        raise SessionDataError(f"The stored value is not a {type_!r} ({faults}).") from None
+        faults = {fault["type"] for fault in error.errors(include_input=False, include_url=False)}
+        raise SessionDataError(
+            f"The stored value is not a {type_!r}: {', '.join(sorted(faults))}."
+        ) from None
 
 
 def check_key(key: object) -> str:
@@ -80,8 +81,10 @@ def check_key(key: object) -> str:
     return key
 
 
-def encode_data(data: Mapping[str, object]) -> dict[str, bytes]:
+def encode_data(data: object) -> dict[str, bytes]:
     """Encode several values by key, all or none."""
+    if not isinstance(data, Mapping):
+        raise SessionDataError(f"Data must be a mapping, not a {type(data).__name__}.")
     return {check_key(key): encode_value(value) for key, value in data.items()}
 
 
@@ -98,12 +101,13 @@ def check_size(data: Mapping[str, bytes], limit: int) -> None:
 
 
 @lru_cache(maxsize=256)
-def _adapter(type_: Any) -> TypeAdapter[Any]:
+def _adapter(type_: Any, _spelled: str) -> TypeAdapter[Any]:
+    # `int | str` equals `str | int`, but reads otherwise: only spelled the same are they the same.
     return TypeAdapter(type_)
 
 
 def _refuse_what_json_would_alter(value: object, depth: int) -> None:
-    if type(value) in _SCALARS:
+    if value is None or type(value) in (str, int, float, bool):
         return
     if depth >= MAX_DEPTH:
         raise SessionDataError(
@@ -124,4 +128,20 @@ def _refuse_what_json_would_alter(value: object, depth: int) -> None:
         raise SessionDataError(
             f"A {type(value).__name__} cannot be stored: JSON has no form for it. "
             "Store a list, or text such as base64."
+        )
+    elif isinstance(value, Enum) or not isinstance(value, str | int | float):
+        _refuse_what_pydantic_would_alter(value)
+
+
+def _refuse_what_pydantic_would_alter(value: object) -> None:
+    """Raise SessionDataError unless JSON brings a model, a date and the like back as it was.
+
+    Pydantic writes a secret as stars and NaN inside a model as null, and says nothing.
+    """
+    kind: Any = type(value)
+    back = _adapter(kind, repr(kind)).validate_json(to_json(value))
+    if back != value:
+        raise SessionDataError(
+            f"A {kind.__name__} would not come back from JSON as it is now: it holds a secret, "
+            "NaN, or something that its own rules leave out or alter. Store plain values of it."
         )

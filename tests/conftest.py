@@ -34,7 +34,7 @@ def clock() -> Clock:
 def _clean_environment(monkeypatch, tmp_path_factory) -> None:
     """Keep what the developer has in the environment, or in a .env file, out of the tests."""
     for name in os.environ:
-        if name.startswith("MEMSESSION_") or name == "ENV":
+        if name.upper().startswith("MEMSESSION_") or name.upper() == "ENV":
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path_factory.getbasetemp())
 

@@ -57,6 +57,14 @@ def test_what_is_no_token_of_ours_is_none(value):
     assert token(HeaderCarrier(), ("Authorization", value)) is None
 
 
+@pytest.mark.parametrize("odd", ["\x0b", "\x1c", "\xa0", "\x85"])
+def test_only_blanks_are_stripped(odd):
+    """What HTTP calls white space (RFC 9110 section 5.6.3); the rest makes another token."""
+    assert token(HeaderCarrier(), ("Authorization", f"a.b.c{odd}")) == f"a.b.c{odd}"
+    assert token(CookieCarrier(), ("Cookie", f"session_token=a.b.c{odd}")) == f"a.b.c{odd}"
+    assert token(CookieCarrier(), ("Cookie", f"session_token{odd}=a.b.c")) is None
+
+
 def test_another_scheme_can_be_set():
     """Then that one counts, on the way in and out."""
     carrier = HeaderCarrier(scheme="Token")

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from contextlib import asynccontextmanager
 
 import httpx
 import pytest
@@ -12,6 +13,7 @@ from fastapi import (
     HTTPException,
     Request,
     Response,
+    WebSocket,
 )
 from fastapi.responses import (
     FileResponse,
@@ -24,14 +26,19 @@ from fastapi.responses import (
 from starlette.background import BackgroundTask
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
 
 from fastapi_memsession import (
+    Credential,
     CurrentSession,
     MemoryStore,
+    NotAuthenticated,
     OptionalSession,
     Session,
     SessionEnded,
+    SessionError,
     SessionProvider,
+    SessionStore,
     SessionUsageError,
     SettingsError,
     StoreUnavailable,
@@ -41,6 +48,8 @@ from fastapi_memsession import (
     login_session,
     setup_sessions,
 )
+from fastapi_memsession.connection import _endings
+from fastapi_memsession.middleware import ConnectionMiddleware
 from tests.conftest import settings
 
 CARRIERS = ["header", "cookie", "header,cookie"]
@@ -563,6 +572,233 @@ def test_mounted_applications_share_the_sessions(make_app):
     assert client.get("/inner/too-large", headers=headers).status_code == 413
 
 
+def test_a_mounted_application_answers_whatever_ran_before_it(make_app):
+    """A middleware that asked for the session first, and a handler of its own for some errors."""
+    inner, app = FastAPI(), FastAPI()
+
+    @inner.exception_handler(NotAuthenticated)
+    async def mine(request, error):
+        return PlainTextResponse("mine", 401)
+
+    @inner.get("/")
+    async def read(session: CurrentSession):
+        return "read"
+
+    class Asking:
+        def __init__(self, app) -> None:
+            self.app = app
+
+        async def __call__(self, scope, receive, send):
+            if scope["type"] == "http" and b"asked" in dict(scope["headers"]):
+                await get_optional_session(Request(scope))
+            await self.app(scope, receive, send)
+
+    app.add_middleware(Asking)
+    make_app(app=app)
+    app.mount("/inner", inner)
+    client = client_of(app)
+    for headers in ({}, {"asked": "1"}):
+        assert client.get("/inner/", headers=headers).text == "mine"
+    two = [("Authorization", "Bearer a"), ("Authorization", "Bearer b")]
+    assert client.get("/inner/", headers=two).status_code == 400
+
+
+def test_a_middlewares_session_errors_are_answered(make_app):
+    """Nothing further inside could: bad input is no 500 there either."""
+
+    class Asking(BaseHTTPMiddleware):
+        async def dispatch(self, request, call_next):
+            if "late" in request.query_params:
+                response = await call_next(request)
+                await response(request.scope, request.receive, request._send)
+            session = await get_session(request)
+            request.state.user = session.user_id
+            return await call_next(request)
+
+    class AskingSockets:
+        def __init__(self, app) -> None:
+            self.app = app
+
+        async def __call__(self, scope, receive, send):
+            if scope["type"] == "websocket":
+                await get_session(WebSocket(scope, receive, send))
+            await self.app(scope, receive, send)
+
+    app = FastAPI()
+    app.add_middleware(Asking)
+    app.add_middleware(AskingSockets)
+    make_app(app=app)
+    client = client_of(app)
+    response = client.get("/docs")
+    assert (response.status_code, response.json()) == (401, {"detail": "Not authenticated"})
+    assert response.headers["vary"] == "Authorization"
+    two = [("Authorization", "Bearer a"), ("Authorization", "Bearer b")]
+    assert client.get("/docs", headers=two).status_code == 400
+    with pytest.raises(WebSocketDisconnect), client.websocket_connect("/socket"):
+        pytest.fail("accepted")
+
+
+async def test_an_error_after_the_start_of_the_response_is_not_answered_again(make_app):
+    """It goes to the server's log; two responses would break the connection."""
+    sent = []
+
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise SessionEnded
+
+    async def send(message):
+        sent.append(message["type"])
+
+    middleware = ConnectionMiddleware(app, provider=make_app().state.sessions, answers=None)
+    with pytest.raises(SessionEnded):
+        await middleware({"type": "http", "headers": []}, None, send)
+    assert sent == ["http.response.start"]
+
+
+def test_a_failed_login_costs_no_session_where_only_one_may_be(make_app):
+    """The limit ends the session with the response, as any replaced one."""
+    app = make_app(max_sessions_per_user=1, max_sessions=1)
+
+    @app.post("/login")
+    async def login(request: Request, fail: bool = False):
+        await login_session(request, "anna")
+        if fail:
+            raise ZeroDivisionError
+
+    @app.get("/profile")
+    async def profile(session: CurrentSession):
+        return session.user_id
+
+    client = client_of(app, raise_server_exceptions=False)
+    first = credential(client.post("/login"))
+    assert client.post("/login?fail=1", headers=first).status_code == 500
+    assert client.get("/profile", headers=first).status_code == 200
+    second = credential(client.post("/login", headers=first))
+    assert client.get("/profile", headers=first).status_code == 401
+    assert client.get("/profile", headers=second).status_code == 200
+
+
+class SlowStore(CountingStore):
+    """Lets others run within each call, as one behind a network does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = asyncio.Event()
+        self.created = asyncio.Event()
+        self.lose_the_reply = False
+
+    async def create(self, *args, **options):
+        ended = await super().create(*args, **options)
+        self.created.set()
+        if self.lose_the_reply:
+            raise StoreUnavailable("no reply")
+        await self.gate.wait()
+        return ended
+
+    async def load(self, *args, **options):
+        record = await super().load(*args, **options)
+        await asyncio.sleep(0)
+        return record
+
+    async def delete(self, *args, **options):
+        await asyncio.sleep(0)
+        return await super().delete(*args, **options)
+
+
+@asynccontextmanager
+async def calling(app):
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="https://testserver") as client:
+        yield client
+
+
+async def test_a_login_that_is_cancelled_while_it_is_stored_is_undone(make_app):
+    """Nobody will ever have its token; a second cancellation changes nothing."""
+    store = SlowStore()
+    app = make_app(store=store)
+
+    @app.post("/login")
+    async def login(request: Request):
+        await login_session(request, "anna")
+
+    async with calling(app) as client:
+        task = asyncio.create_task(client.post("/login"))
+        await store.created.wait()
+        assert await app.state.sessions.count() == 1
+        task.cancel()
+        await asyncio.wait({task}, timeout=0)
+        task.cancel()
+        await asyncio.wait({task})
+        while _endings:
+            await asyncio.wait(set(_endings))
+    assert await app.state.sessions.count() == 0
+
+
+async def test_a_login_whose_reply_is_lost_leaves_no_session(make_app):
+    """It may have been stored: it is ended, and the client told to try again."""
+    store = SlowStore()
+    store.lose_the_reply = True
+    app = make_app(store=store)
+
+    @app.post("/login")
+    async def login(request: Request):
+        await login_session(request, "anna")
+
+    async with calling(app) as client:
+        response = await client.post("/login")
+    assert response.status_code == 503
+    assert "authorization" not in response.headers
+    assert await app.state.sessions.count() == 0
+
+
+async def test_two_tasks_of_one_request_share_one_session(make_app):
+    """Also if both ask before either has it; and a login beside them wins."""
+    store = SlowStore()
+    store.gate.set()
+    app = make_app(store=store)
+
+    @app.post("/login")
+    async def login(request: Request):
+        await login_session(request, "anna")
+
+    @app.post("/twice")
+    async def twice(request: Request):
+        one, two = await asyncio.gather(get_session(request), get_optional_session(request))
+        return one is two
+
+    @app.post("/beside")
+    async def beside(request: Request):
+        new, _ = await asyncio.gather(login_session(request, "bert"), get_optional_session(request))
+        return await get_session(request) is new
+
+    async with calling(app) as client:
+        headers = credential(await client.post("/login"))
+        assert (await client.post("/twice", headers=headers)).json() is True
+        assert (await client.post("/beside", headers=headers)).json() is True
+
+
+def test_what_is_no_store_or_carrier_is_told(make_app):
+    """At set-up, not at the first request."""
+    with pytest.raises(SessionUsageError, match="A dict is no SessionStore"):
+        make_app(store={})
+    with pytest.raises(SessionUsageError, match="A str is no TokenCarrier"):
+        make_app(carrier_object="cookie")
+
+    class Unfinished(SessionStore):
+        pass
+
+    with pytest.raises(TypeError, match="abstract"):
+        Unfinished()
+
+
+def test_state_of_the_users_own_is_left_alone(make_app):
+    """Something else at app.state.sessions is no second set-up."""
+    app = FastAPI()
+    app.state.sessions = "mine"
+    with pytest.raises(SessionUsageError, match=r"app\.state\.sessions"):
+        make_app(app=app)
+
+
 def test_a_mounted_application_with_its_own_setup_wins_inside(make_app):
     """Other keys, other cookie, other users; the outer one is itself again afterwards."""
     inner, outer = make_app(carrier="cookie", cookie_name="inner", issuer="inner"), FastAPI()
@@ -758,13 +994,15 @@ def test_odd_user_ids_come_back_as_they_were(make_app, carrier, user):
         {"user_id": "\ud800"},
         {"user_id": "anna", "claims": {"age": 5}},
         {"user_id": "anna", "claims": {5: "age"}},
+        {"user_id": "anna", "claims": [("a", "b")]},
+        {"user_id": "anna", "data": [1]},
         {"user_id": "anna", "claims": {"a": "\ud800"}},
         {"user_id": "anna", "data": {"a": object()}},
         {"user_id": "anna", "data": {5: 5}},
     ],
 )
 def test_a_login_with_bad_input_leaves_no_session(make_app, options, caplog):
-    """The client gets 422, the log the place in the program."""
+    """The client gets 422 and no value, the log the place in the program."""
     app = make_app()
 
     @app.post("/login")
@@ -791,12 +1029,13 @@ def test_bad_input_that_reaches_the_session_is_never_a_500(make_app):
     assert client.put("/value", json="x" * 70_000).status_code == 413
 
 
-def test_a_users_own_handler_wins(make_app):
-    """Whether registered before the set-up or after it."""
+@pytest.mark.parametrize("error", [SessionError, NotAuthenticated])
+def test_a_users_own_handler_wins(make_app, error):
+    """For all our errors or some, whether registered before the set-up or after it."""
     early, late = FastAPI(), make_app()
     for app in (early, late):
 
-        @app.exception_handler(SessionEnded.__base__)
+        @app.exception_handler(error)
         async def mine(request, error):
             return PlainTextResponse("mine", 401)
 
@@ -833,8 +1072,6 @@ def test_a_carrier_of_the_users_own(make_app):
         vary = ("X-Reversed",)
 
         def extract(self, connection):
-            from fastapi_memsession import Credential  # noqa: PLC0415
-
             value = connection.headers.get("x-reversed")
             return Credential(value[::-1]) if value else None
 
@@ -902,8 +1139,6 @@ async def test_other_protocols_pass(make_app):
 
     async def app(scope, receive, send):
         seen.append(scope["type"])
-
-    from fastapi_memsession.connection import ConnectionMiddleware  # noqa: PLC0415
 
     provider = make_app().state.sessions
     middleware = ConnectionMiddleware(app, provider=provider, answers=None)

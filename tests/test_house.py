@@ -22,7 +22,7 @@ FLOORS = [
     ["session"],
     ["provider", "origins", "answers"],
     ["connection"],
-    ["dependencies"],
+    ["dependencies", "middleware"],
     ["setup"],
     ["__init__"],
 ]
@@ -34,7 +34,15 @@ DOORS = {
     "redis": set(),
     "fastapi": {"dependencies", "setup"},
     "pydantic_settings": {"settings"},
-    "starlette": {"carriers", "provider", "origins", "answers", "connection", "dependencies"},
+    "starlette": {
+        "carriers",
+        "provider",
+        "origins",
+        "answers",
+        "connection",
+        "dependencies",
+        "middleware",
+    },
 }
 NO_ROOMS = {"utils", "core", "types", "common", "helpers"}
 

@@ -3,6 +3,9 @@
 import asyncio
 import contextvars
 import logging
+import os
+import subprocess
+import sys
 from contextlib import asynccontextmanager
 
 import pytest
@@ -197,6 +200,19 @@ async def test_a_store_that_cannot_open_stops_the_start(make_app):
     assert not tasks()
 
 
+async def test_a_store_that_cannot_close_is_logged(make_app, caplog):
+    """The server stops all the same."""
+
+    class Stuck(WatchedStore):
+        async def aclose(self):
+            raise StoreUnavailable("no answer")
+
+    async with Lifespan(fast(make_app, Stuck())) as lifespan:
+        pass
+    assert lifespan.stopped == {"type": "lifespan.shutdown.complete"}
+    assert "could not be closed" in caplog.text
+
+
 async def test_runs_may_overlap_and_repeat(make_app):
     """Each has its own clean-up; stopping one leaves the other's."""
     store = WatchedStore()
@@ -283,6 +299,20 @@ class TestSiblings:
         """Then nothing can be noticed."""
         monkeypatch.setattr(siblings.tempfile, "gettempdir", lambda: "/no/such/folder")
         assert self.start(caplog) == []
+
+        def no_folder():
+            raise FileNotFoundError
+
+        monkeypatch.setattr(siblings.tempfile, "gettempdir", no_folder)
+        assert self.start(caplog) == []
+
+    def test_no_file_is_left(self, tmp_path):
+        """A worker that ends takes its file with it."""
+        code = "import asyncio, fastapi_memsession as f; asyncio.run(f.MemoryStore().open())"
+        subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, "TMPDIR": str(tmp_path)}, check=True
+        )
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_a_missing_key_is_told_in_development_only(make_app, caplog):

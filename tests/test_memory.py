@@ -217,6 +217,16 @@ class TestExpiryQueue:
         queue.put("early", 5.0)
         assert queue.take(6, 100) == (["early"], True)
 
+    def test_slots_that_are_gone_are_forgotten(self):
+        """The order does not grow with what was put and removed."""
+        queue = ExpiryQueue()
+        for second in range(10_000):
+            queue.put("a", float(second))
+            queue.remove("a")
+        assert len(queue._order) < 1100
+        queue.put("a", 10.0)
+        assert queue.take(10, 2000) == (["a"], True)
+
     def test_a_long_sleep_is_jumped_over(self):
         """Years without a session cost no step each second."""
         queue = ExpiryQueue()
@@ -233,7 +243,7 @@ class TestExpiryQueue:
         assert turns < 10
 
     def test_the_budget_bounds_each_turn(self):
-        """Seconds without an id count as a step, or one turn could take long."""
+        """An id is a step, and so is a slot, or one turn could take long."""
         queue = ExpiryQueue()
         for second in range(100):
             queue.put(f"due-{second}", 1000.0)
@@ -247,7 +257,7 @@ class TestExpiryQueue:
             found += taken
             turns += 1
         assert len(found) == 99
-        assert turns == 15
+        assert turns == 10
         assert list(queue.due(1060)) == []
         assert len(list(queue.due(5010))) == 11
 
@@ -274,6 +284,45 @@ class TestLeases:
             await asyncio.wait({next_one}, timeout=0)
         lease = await next_one
         assert table.is_held("a", lease, clock())
+
+    async def test_the_first_in_the_queue_enters_when_the_holders_time_is_over(self):
+        """Whoever wakes first, and whoever comes just then."""
+        table, order = LeaseTable(), []
+        clock = asyncio.get_running_loop().time
+
+        async def enter(name):
+            async with table.hold("a", timeout=5, clock=clock):
+                order.append(name)
+
+        await table._acquire("a", 0.02, clock)
+        tasks = []
+        for name in range(10):
+            tasks.append(asyncio.create_task(enter(name)))
+            await asyncio.wait(tasks, timeout=0)
+        await asyncio.gather(*tasks)
+        assert order == list(range(10))
+
+    async def test_who_was_handed_the_lock_and_lost_it_waits_again(self, clock):
+        """Without spinning, and gets it in the end."""
+        table = LeaseTable()
+        first = await table._acquire("a", 5, clock)
+        waiting = asyncio.create_task(table._acquire("a", 5, clock))
+        await asyncio.wait({waiting}, timeout=0)
+        table._release("a", first, clock())  # handed over, but the waiter has not run yet
+        clock.advance(5)
+        newcomer = _Waiter(5)
+        assert table._try("a", newcomer, clock()) == 0
+        done, _ = await asyncio.wait({waiting}, timeout=0.01)
+        assert not done
+        assert table._release("a", newcomer.lease, clock())
+        assert table.is_held("a", await waiting, clock())
+
+    async def test_being_woken_twice_is_being_woken(self):
+        """A lock may be handed over twice before its new holder runs."""
+        waiter = _Waiter(1)
+        waiter.wake()
+        waiter.wake()
+        await waiter.future
 
     async def test_no_name_is_left(self, clock):
         """Once nobody holds or wants it."""

@@ -4,10 +4,17 @@ import asyncio
 
 import pytest
 from fastapi import Request, WebSocket
+from starlette.requests import HTTPConnection
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
-from fastapi_memsession import CurrentSession, OptionalSession, login_session
+from fastapi_memsession import (
+    CrossOriginRefused,
+    CurrentSession,
+    OptionalSession,
+    login_session,
+)
+from fastapi_memsession.origins import refuse_cross_origin
 
 HOST = "https://app.example"
 TRUSTED = "https://spa.example"
@@ -151,3 +158,12 @@ def test_a_junk_header_does_not_switch_the_check_off(make_app, junk):
     assert client.post("/n", headers=evil).status_code == 403
     evil["Authorization"] = "Bearer junk"
     assert client.post("/n", headers=evil).status_code == 400
+
+
+def test_an_origin_without_host_is_no_host(make_app):
+    """A request without a Host header matches no broken origin."""
+    scope = {"type": "http", "method": "POST", "headers": [(b"origin", b"http://[")]}
+    with pytest.raises(CrossOriginRefused):
+        refuse_cross_origin(HTTPConnection(scope), ())
+    scope["headers"] = [(b"origin", b"")]
+    refuse_cross_origin(HTTPConnection(scope), ())

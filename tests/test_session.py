@@ -258,9 +258,10 @@ async def test_locking_twice_is_an_error_not_a_wait(session):
 
 async def test_a_lock_needs_a_time(session):
     """A timeout of nothing can never be held."""
-    with pytest.raises(SessionUsageError, match="more than zero"):
-        async with session.lock(timeout=0):
-            pytest.fail("held")
+    for timeout in (0, -1, float("nan")):
+        with pytest.raises(SessionUsageError, match="more than zero"):
+            async with session.lock(timeout=timeout):
+                pytest.fail("held")
 
 
 async def test_a_write_under_a_lost_lock_is_refused(session, again, clock):
@@ -273,6 +274,41 @@ async def test_a_write_under_a_lost_lock_is_refused(session, again, clock):
                     await session.set("n", 2)
     assert await (await again()).get("n") == 1
     await session.set("n", 3)  # after the lock, plain writes are plain again
+
+
+async def test_a_lost_lock_is_not_another_tasks(session, clock):
+    """Two tasks share a handle: the write of the one that dawdled is refused, although the other
+    holds the lock by now; and leaving does not take it away from that one."""
+    entered, leave, seen = asyncio.Event(), asyncio.Event(), []
+
+    async def dawdle():
+        with pytest.raises(LockTimeout):
+            async with session.lock(timeout=5):
+                clock.advance(5)
+                await entered.wait()
+                with pytest.raises(LockTimeout):
+                    await session.set("a", "late")
+                seen.append("refused")
+        leave.set()
+
+    async def follow():
+        async with session.lock(timeout=5):
+            entered.set()
+            await leave.wait()
+            await session.set("a", "mine")
+            clock.advance(5)
+            with pytest.raises(LockTimeout):
+                await session.set("a", "late too")
+            seen.append("guarded")
+
+    first = asyncio.create_task(dawdle())
+    await asyncio.wait({first}, timeout=0)
+    with pytest.raises(LockTimeout):
+        await follow()
+    await first
+    assert seen == ["refused", "guarded"]
+    await session.reload()
+    assert await session.get("a") == "mine"
 
 
 async def test_the_idle_expiration_slides(session, again, clock):
@@ -326,7 +362,7 @@ async def test_a_login_may_live_shorter(provider, clock):
 
 
 @pytest.mark.parametrize("name", ["expiration", "max_lifetime"])
-@pytest.mark.parametrize("value", [0, -1, 30 * DAY + 1, timedelta(days=31), float("nan")])
+@pytest.mark.parametrize("value", [0, -1, 30 * DAY + 1, timedelta(days=31), float("nan"), "60"])
 async def test_a_login_cannot_live_longer_than_any_may(provider, name, value):
     """One number for an auditor: MEMSESSION_MAX_LIFETIME."""
     with pytest.raises(SessionUsageError, match="MEMSESSION_MAX_LIFETIME"):

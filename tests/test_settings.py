@@ -3,10 +3,8 @@
 from datetime import timedelta
 
 import pytest
-from pydantic import ValidationError
 
 from fastapi_memsession import SessionSettings, SettingsError
-from fastapi_memsession.settings import settings_from_environment
 from tests.conftest import KEY
 
 SAFE = {"env": "production", "provider": "memory", "jwt_key": KEY}
@@ -17,7 +15,7 @@ def setenv(monkeypatch):
     def setenv(**variables):
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
-        return settings_from_environment()
+        return SessionSettings()
 
     return setenv
 
@@ -141,9 +139,10 @@ def test_safe_production_settings_are_accepted():
 
 
 def test_production_lists_all_that_is_unsafe(setenv):
-    """At once, each with what to do."""
+    """At once, each with what to do; typos beside it."""
     with pytest.raises(SettingsError) as caught:
         setenv(
+            MEMSESSION_COOKIE_SECUR="true",
             MEMSESSION_ENV="production",
             MEMSESSION_CARRIER="cookie",
             MEMSESSION_COOKIE_SECURE="false",
@@ -154,15 +153,23 @@ def test_production_lists_all_that_is_unsafe(setenv):
     message = str(caught.value)
     for name in ("JWT_KEY", "COOKIE_SECURE", "COOKIE_HTTP_ONLY", "JWT_PREVIOUS_KEYS", "TRUSTED"):
         assert f"\n- MEMSESSION_{name}" in message
+    assert "MEMSESSION_COOKIE_SECUR (did you mean MEMSESSION_COOKIE_SECURE?)" in message
     assert "secrets.token_urlsafe" in message
 
 
 @pytest.mark.parametrize(
     ("values", "told"),
     [
-        ({"jwt_key": "k" * 31}, "31 bytes, at least 32"),
-        ({"jwt_previous_keys": [KEY, "short"]}, "5 bytes, at least 32"),
-        ({"jwt_key": "\udcff" * 8}, "8 bytes"),
+        ({"jwt_key": "k" * 31}, "31 bytes, HS256 needs at least 32"),
+        ({"jwt_previous_keys": [KEY, "short"]}, "5 bytes, HS256 needs"),
+        ({"jwt_key": "\udcff" * 32}, "not UTF-8"),
+        ({"jwt_key": "ssh-rsa " + "A" * 40}, "holds a key file"),
+        ({"jwt_key": KEY, "jwt_algorithm": "HS512"}, "HS512 needs at least 64"),
+        ({**SAFE, "jwt_previous_keys": ["a" * 32]}, "PREVIOUS_KEYS repeats"),
+        ({"header_name": "Transfer-Encoding"}, "cannot be Transfer-Encoding"),
+        ({"header_name": "content-type"}, "cannot be content-type"),
+        ({"cookie_name": "__host-a"}, "COOKIE_NAME has a prefix"),
+        ({"MEMSESSION_EXPIRATION": 60}, "No such setting: MEMSESSION_EXPIRATION"),
         ({"expiration": timedelta(0)}, "EXPIRATION must be more than zero"),
         ({"max_lifetime": timedelta(seconds=-1)}, "MAX_LIFETIME must be more than zero"),
         ({"cleanup_interval": timedelta(0)}, "CLEANUP_INTERVAL must be more"),
@@ -191,26 +198,27 @@ def test_production_lists_all_that_is_unsafe(setenv):
         ({"jwt_algorithm": "RS256"}, "jwt_algorithm"),
         ({"carrier": "url"}, "carrier"),
         ({"jwt_previous_keys": "[1"}, "jwt_previous_keys"),
-        ({**SAFE, "jwt_key": "a1" * 20}, "repeats a few characters"),
+        ({**SAFE, "jwt_key": "a1" * 20}, "JWT_KEY repeats a few characters"),
         ({**SAFE, "jwt_key": None}, "JWT_KEY is missing"),
     ],
 )
 def test_what_cannot_work_is_refused(values, told):
     """With the setting's name and what it must be."""
-    with pytest.raises(ValidationError, match=told):
+    with pytest.raises(SettingsError, match=told):
         SessionSettings(**values)
 
 
 def test_no_secret_is_told():
     """Neither in an error nor in a repr or a dump."""
     secrets = ["k3y-that-is-secret", "0ther-k3y", "redis-password"]
-    with pytest.raises(ValidationError) as caught:
+    with pytest.raises(SettingsError) as caught:
         SessionSettings(jwt_key=secrets[0], jwt_previous_keys=[secrets[1]], carrier=1)
     settings = SessionSettings(
         jwt_key=secrets[0] * 2,
         jwt_previous_keys=[secrets[1] * 4],
         redis_url=f"redis://:{secrets[2]}@h",
     )
+    assert caught.value.__context__ is None
     told = f"{caught.value!r} {caught.value} {settings!r} {settings.model_dump_json()}"
     assert not [secret for secret in secrets if secret in told]
 

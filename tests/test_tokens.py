@@ -153,19 +153,19 @@ def test_keys_rotate(clock, token):
 @pytest.mark.parametrize("algorithm", ["HS256", "HS384", "HS512"])
 def test_each_algorithm_signs_and_accepts_its_own_only(clock, algorithm):
     """One algorithm for each key; a token's header does not choose (RFC 8725 section 3.1)."""
-    tokens = codec(clock, algorithm=algorithm)
+    tokens = codec(clock, SECRET * 2, algorithm=algorithm)
     token = tokens.encode(SESSION, {}, issued_at=START, expires_at=START + 9)
     assert parts(token)[0]["alg"] == algorithm
     assert tokens.decode(token).key == SESSION
     for other in {"HS256", "HS384", "HS512"} - {algorithm}:
         with pytest.raises(InvalidToken):
-            codec(clock, algorithm=other).decode(token)
+            codec(clock, SECRET * 2, algorithm=other).decode(token)
 
 
 @pytest.mark.parametrize("algorithm", ["HS256", "HS384", "HS512"])
 def test_one_spelling_only(clock, algorithm):
     """Any changed character is refused, also one that changes no decoded bit."""
-    tokens = codec(clock, algorithm=algorithm)
+    tokens = codec(clock, SECRET * 2, algorithm=algorithm)
     token = tokens.encode(SESSION, {"a": "b"}, issued_at=START, expires_at=START + 9)
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     changed = [token[:-1] + last for last in alphabet if last != token[-1]]
@@ -352,6 +352,14 @@ def test_a_short_key_is_refused(clock, key):
     """RFC 7518 section 3.2."""
     with pytest.raises(SettingsError, match="32 bytes"):
         codec(clock, key)
+
+
+@pytest.mark.parametrize(("algorithm", "least"), [("HS256", 32), ("HS384", 48), ("HS512", 64)])
+def test_a_key_is_as_long_as_the_hash(clock, algorithm, least):
+    """RFC 7518 section 3.2, for each algorithm."""
+    assert codec(clock, b"k" * least, algorithm=algorithm)
+    with pytest.raises(SettingsError, match=f"{algorithm} needs at least {least}"):
+        codec(clock, b"k" * (least - 1), algorithm=algorithm)
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,15 @@
 """Values: stored faithfully, or refused with nothing changed."""
 
+from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import IntEnum
+from enum import Enum, IntEnum
 from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr, field_serializer
 
 from fastapi_memsession import SessionDataError
 from fastapi_memsession.values import MAX_DEPTH, decode_value, decode_value_as, encode_value
@@ -110,6 +111,11 @@ class Point:
     y: int
 
 
+class Shelf(BaseModel):
+    names: dict[str, int]
+    room: str
+
+
 class Level(IntEnum):
     HIGH = 3
 
@@ -140,8 +146,82 @@ def test_what_pydantic_knows_comes_back_as_its_type(value, type_, plain):
 
 
 def test_a_value_of_another_shape_is_told_without_quoting_it():
-    """What is stored may be private: the error names the place and the fault."""
-    with pytest.raises(SessionDataError, match=r"bought: missing") as caught:
-        decode_value_as(encode_value({"name": "secret"}), Item)
+    """What is stored may be private, keys included: the error names the fault."""
+    with pytest.raises(SessionDataError, match="int_parsing, missing") as caught:
+        decode_value_as(encode_value({"names": {"secret": "hidden"}}), Shelf)
     assert "secret" not in str(caught.value)
+    assert "hidden" not in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+class Measured(BaseModel):
+    value: float
+
+
+class Account(BaseModel):
+    password: SecretStr
+
+
+class Talkative(BaseModel):
+    card: str
+
+    @field_serializer("card")
+    def refuse(self, card):
+        raise ValueError(f"cannot mask {card}")
+
+
+class Tags(Enum):
+    SOME = frozenset({"a"})
+
+
+@dataclass
+class Loose:
+    anything: object
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Measured(value=float("nan")),
+        [{"deep": Measured(value=float("inf"))}],
+        SecretStr("hunter2"),
+        Account(password="hunter2"),
+        Talkative(card="hunter2"),
+        Tags.SOME,
+        deque([{1, 2}]),
+        Loose({1: 2}),
+        Loose(b"x"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_pydantic_would_alter_is_refused(value):
+    """Stars for a secret, null for NaN, a list for a set: never stored in silence, never told."""
+    with pytest.raises(SessionDataError) as caught:
+        encode_value(value)
+    assert "hunter2" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+class Text(str):
+    pass
+
+
+def test_kinds_of_text_and_numbers_are_stored_as_such():
+    """A subclass of str, int or float is what it is a kind of."""
+    assert decode_value(encode_value([Text("a"), Level.HIGH])) == ["a", 3]
+    assert decode_value(encode_value({"a": deque([1, 2])})) == {"a": [1, 2]}
+
+
+class Cat(BaseModel):
+    name: str = ""
+
+
+class Dog(BaseModel):
+    name: str = ""
+
+
+def test_the_order_of_a_union_counts():
+    """The first that fits is taken, also after the same union was read the other way round."""
+    encoded = encode_value({"name": "x"})
+    assert type(decode_value_as(encoded, Cat | Dog)) is Cat
+    assert type(decode_value_as(encoded, Dog | Cat)) is Dog

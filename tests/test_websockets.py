@@ -1,6 +1,7 @@
 """WebSockets: the same dependency, the same login, refused before they are accepted."""
 
 import asyncio
+import traceback
 
 import pytest
 from fastapi import FastAPI, Request, WebSocket
@@ -10,8 +11,10 @@ from starlette.websockets import WebSocketDisconnect
 from fastapi_memsession import (
     CurrentSession,
     MemoryStore,
+    NotAuthenticated,
     SessionUsageError,
     StoreUnavailable,
+    get_session,
     login_session,
 )
 
@@ -170,3 +173,41 @@ def test_an_error_after_closing_closes_nothing_twice(make_app):
         with pytest.raises(WebSocketDisconnect) as caught:
             socket.receive_text()
         assert caught.value.code == 4000
+
+
+def test_an_error_after_the_client_left_closes_nothing(make_app):
+    """There is nobody to close for; nothing is logged as a fault."""
+    app = make_app()
+
+    @app.websocket("/")
+    async def endpoint(websocket: WebSocket):
+        session = await login_session(websocket, "anna")
+        await websocket.accept()
+        with pytest.raises(WebSocketDisconnect):
+            await websocket.receive_text()
+        await session.destroy()
+        await session.get("a")
+
+    with TestClient(app).websocket_connect("/"):
+        pass
+
+
+def test_asking_often_on_one_socket_keeps_nothing(make_app):
+    """A refusal is not an error that grows each time it is raised."""
+    app = make_app()
+    errors = []
+
+    @app.websocket("/")
+    async def endpoint(websocket: WebSocket):
+        for _ in range(3):
+            try:
+                await get_session(websocket)
+            except NotAuthenticated as error:
+                errors.append(len(traceback.extract_tb(error.__traceback__)))
+        await websocket.accept()
+        await websocket.close()
+
+    with TestClient(app).websocket_connect("/"):
+        pass
+    assert len(set(errors[1:])) == 1
+    assert errors[0] <= errors[1] + 1

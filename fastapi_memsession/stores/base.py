@@ -10,10 +10,11 @@ What holds for every method:
 - Calls may come from several event loops and threads at once.
 """
 
+from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, runtime_checkable
 
 from fastapi_memsession.records import SessionInfo, SessionKey, SessionRecord
 
@@ -29,7 +30,7 @@ class SetValue:
     """Store `value` under `key`."""
 
     key: str
-    value: bytes
+    value: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class SetDefault:
     """Store `value` under `key` unless something is there."""
 
     key: str
-    value: bytes
+    value: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ class Increment:
     """
 
     key: str
-    by: int | float
+    by: int | float = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +69,8 @@ class CompareAndSet:
     """
 
     key: str
-    expected: bytes
-    value: bytes
+    expected: bytes = field(repr=False)
+    value: bytes = field(repr=False)
 
 
 Change = SetValue | DeleteValue | SetDefault | Increment | CompareAndSet
@@ -86,12 +87,14 @@ class ChangeResult:
     """
 
     applied: bool
-    values: tuple[bytes | None, ...]
+    values: tuple[bytes | None, ...] = field(repr=False)
 
 
+@runtime_checkable
 class SessionStore(Protocol):
     """Keeps records. Write one, and the contract suite tells whether it is right."""
 
+    @abstractmethod
     async def open(self) -> None:
         """Get ready on the running event loop. Called once per start of an application.
 
@@ -100,17 +103,25 @@ class SessionStore(Protocol):
         """
         ...
 
+    @abstractmethod
     async def aclose(self) -> None:
         """Let go of what belongs to the running event loop. Live sessions stay."""
         ...
 
+    @abstractmethod
     async def create(
-        self, record: SessionRecord, *, now: float, limit_per_user: int | None
+        self,
+        record: SessionRecord,
+        *,
+        now: float,
+        limit_per_user: int | None,
+        replacing: SessionKey | None = None,
     ) -> list[str]:
         """Keep a new record.
 
         With `limit_per_user`, the user's oldest live sessions make room for it. Returns the ids
-        of the sessions that were ended so.
+        of the sessions that were ended so. A session that the new one is `replacing` is about to
+        be ended by the caller: it is left alone, and counts as gone.
 
         Raises:
             SessionError: the id is taken; nothing was changed.
@@ -118,6 +129,7 @@ class SessionStore(Protocol):
         """
         ...
 
+    @abstractmethod
     async def load(
         self,
         key: SessionKey,
@@ -134,6 +146,7 @@ class SessionStore(Protocol):
         """
         ...
 
+    @abstractmethod
     async def change(
         self,
         key: SessionKey,
@@ -154,6 +167,7 @@ class SessionStore(Protocol):
         """
         ...
 
+    @abstractmethod
     async def rename(self, key: SessionKey, session_id: str, *, now: float) -> SessionRecord | None:
         """Give a live session a new id, with all it holds; the old id is absent from then on.
 
@@ -164,6 +178,7 @@ class SessionStore(Protocol):
         """
         ...
 
+    @abstractmethod
     async def rotate(
         self, key: SessionKey, generation: int, *, now: float, grace: float
     ) -> Rotation:
@@ -177,28 +192,34 @@ class SessionStore(Protocol):
         """
         ...
 
+    @abstractmethod
     async def delete(self, key: SessionKey, *, now: float, reason: EndReason) -> bool:
         """End a session. Returns whether it was live; ending it again is quiet."""
         ...
 
+    @abstractmethod
     async def list_user(self, user_id: str, *, now: float) -> list[SessionInfo]:
         """Return the user's live sessions, oldest first; of the same age, by session id."""
         ...
 
+    @abstractmethod
     async def delete_user(
         self, user_id: str, *, now: float, keep: str | None = None, reason: EndReason
     ) -> list[str]:
         """End all sessions of a user but `keep`. Returns the ids that were live."""
         ...
 
+    @abstractmethod
     async def count(self, *, now: float) -> int:
         """Return the number of live sessions."""
         ...
 
+    @abstractmethod
     def scan(self, *, now: float) -> AsyncIterator[SessionInfo]:
         """Iterate over live sessions, in no order; one created or ended meanwhile may be missed."""
         ...
 
+    @abstractmethod
     async def sweep(self, *, now: float, budget: int) -> int:
         """Free what the dead take. Returns how many were removed.
 
@@ -207,6 +228,7 @@ class SessionStore(Protocol):
         """
         ...
 
+    @abstractmethod
     def lock(
         self, key: SessionKey, *, timeout: float, clock: Callable[[], float]
     ) -> AbstractAsyncContextManager[str]:

@@ -20,12 +20,13 @@ class _Waiter:
 
     def __init__(self, timeout: float) -> None:
         self.loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[None] = self.loop.create_future()
+        self.future: asyncio.Future[None] = self.loop.create_future()  # done: look again
         self.lease = secrets.token_hex(16)
         self.timeout = timeout
 
     def wake(self) -> None:
-        self.future.set_result(None)
+        if not self.future.done():
+            self.future.set_result(None)
 
 
 class _Lock:
@@ -91,15 +92,14 @@ class LeaseTable:
         """Return 0 if the waiter holds the lock now, else the seconds until the lease runs out."""
         with self._guard:
             lock = self._locks.setdefault(name, _Lock())
+            if lock.lease != waiter.lease:
+                if waiter not in lock.waiters:
+                    lock.waiters.append(waiter)
+                if lock.lease is None or now >= lock.until:  # its holder is dead or dawdles
+                    self._pass_on(name, lock, now)
             if lock.lease == waiter.lease:
                 return 0
-            if lock.lease is None or now >= lock.until:
-                if waiter in lock.waiters:
-                    lock.waiters.remove(waiter)
-                self._give(lock, waiter, now)
-                return 0
-            if waiter not in lock.waiters:
-                lock.waiters.append(waiter)
+            waiter.future = waiter.loop.create_future()
             return lock.until - now
 
     def _release(self, name: str, lease: str, now: float) -> bool:
@@ -125,15 +125,10 @@ class LeaseTable:
     def _pass_on(self, name: str, lock: _Lock, now: float) -> None:
         while lock.waiters:
             waiter = lock.waiters.popleft()
-            self._give(lock, waiter, now)
+            lock.lease, lock.until = waiter.lease, now + waiter.timeout
             try:
                 waiter.loop.call_soon_threadsafe(waiter.wake)
             except RuntimeError:  # its loop was closed while it waited: nobody is there any more
                 continue
             return
         del self._locks[name]
-
-    @staticmethod
-    def _give(lock: _Lock, waiter: _Waiter, now: float) -> None:
-        lock.lease = waiter.lease
-        lock.until = now + waiter.timeout

@@ -51,19 +51,28 @@ class MemoryStore(SessionStore):
         """Nothing to let go of: sessions outlive a restart of the lifespan."""
 
     async def create(
-        self, record: SessionRecord, *, now: float, limit_per_user: int | None
+        self,
+        record: SessionRecord,
+        *,
+        now: float,
+        limit_per_user: int | None,
+        replacing: SessionKey | None = None,
     ) -> list[str]:
         """See SessionStore."""
         with self._guard:
             self._refuse_taken(record.session_id)
             self._reap(now, _SWEPT_PER_LOGIN)
+            replaced = self._live(replacing, now) if replacing else None
             evicted: list[str] = []
             if limit_per_user is not None:
                 mine = [info.session_id for info in self._list(record.user_id, now)]
+                if replaced is not None and replaced.session_id in mine:
+                    mine.remove(replaced.session_id)
                 evicted = mine[: max(0, len(mine) + 1 - limit_per_user)]
-            if len(self._records) - len(evicted) >= self._max_sessions:
+            leaving = len(evicted) + (replaced is not None)
+            if len(self._records) - leaving >= self._max_sessions:
                 self._make_room(now)
-                if len(self._records) - len(evicted) >= self._max_sessions:
+                if len(self._records) - leaving >= self._max_sessions:
                     raise StoreFull(
                         f"The memory store holds {self._max_sessions} live sessions, its limit; "
                         "raise MEMSESSION_MAX_SESSIONS or use Redis.",
@@ -180,7 +189,9 @@ class MemoryStore(SessionStore):
     async def count(self, *, now: float) -> int:
         """See SessionStore. Costs what is dead and not swept yet."""
         with self._guard:
-            return len(self._records) - len(self._dead(now))
+            return len(self._records) - sum(
+                self._is_dead(each, now) for each in self._queue.due(now)
+            )
 
     async def scan(self, *, now: float) -> AsyncIterator[SessionInfo]:
         """See SessionStore."""
@@ -248,16 +259,17 @@ class MemoryStore(SessionStore):
         if not mine:
             del self._users[record.user_id]
 
-    def _dead(self, now: float) -> list[str]:
-        return [each for each in self._queue.due(now) if now >= self._records[each].expires_at]
+    def _is_dead(self, session_id: str, now: float) -> bool:
+        return now >= self._records[session_id].expires_at
 
     def _make_room(self, now: float) -> None:
         removed, finished = 0, False
         while not removed and not finished:
             removed, finished = self._reap(now, _SWEPT_FOR_ROOM)
         if not removed:  # the queue knows whole seconds: look into the one that is under way
-            for session_id in self._dead(now):
-                self._forget(session_id)
+            for session_id in self._queue.under_way(now):
+                if self._is_dead(session_id, now):
+                    self._forget(session_id)
 
     def _reap(self, now: float, budget: int) -> tuple[int, bool]:
         """Free what is dead in at most `budget` steps of the queue.

@@ -5,6 +5,7 @@ The first of them takes a lock on a file named after these; it keeps it until it
 dies. Whoever finds it taken has a sibling. A single worker, also one that is reloaded, does not.
 """
 
+import atexit
 import hashlib
 import logging
 import os
@@ -27,8 +28,8 @@ def warn_of_siblings() -> None:
     """Log a warning if another worker of this server started before this one."""
     if os.getpid() in _held or fcntl is None:
         return
-    path = _lock_path()
     try:
+        path = _lock_path()
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError:
         return  # no folder for such files: nothing can be noticed, and nothing is harmed
@@ -43,6 +44,7 @@ def warn_of_siblings() -> None:
         )
     else:
         _held[os.getpid()] = file
+        atexit.register(path.unlink, missing_ok=True)
 
 
 def _lock_path() -> Path:

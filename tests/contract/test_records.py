@@ -198,6 +198,25 @@ async def test_a_limit_holds_under_concurrent_logins(store, record, clock):
     assert len(await store.list_user("anna", now=clock())) == 3
 
 
+async def test_a_session_that_is_replaced_counts_as_gone(store, record, clock):
+    """It is left to the caller to end it: a login that fails later has cost nobody a session."""
+    old = record()
+    await create(store, old, clock)
+    clock.advance(1)
+    await create(store, record(), clock)
+    clock.advance(1)
+    new = record()
+    call = store.create(new, now=clock(), limit_per_user=2, replacing=old.key)
+    assert await call == []
+    assert len(await store.list_user("anna", now=clock())) == 3
+    newer = record()
+    call = store.create(newer, now=clock(), limit_per_user=2, replacing=new.key)
+    assert await call == [old.session_id]
+    foreign = record("bert")
+    call = store.create(foreign, now=clock(), limit_per_user=1, replacing=newer.key)
+    assert await call == []
+
+
 async def test_rename_moves_all_there_is(store, kept, clock):
     """The new id opens what the old one did; the old one is absent."""
     renamed = await store.rename(kept.key, "n" * 43, now=clock())

@@ -1,0 +1,105 @@
+"""The ASGI middleware: gives each connection its state, and follows the application's lifespan."""
+
+import asyncio
+import contextvars
+import logging
+
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from fastapi_memsession.answers import Answers
+from fastapi_memsession.connection import SCOPE_KEY, ConnectionState
+from fastapi_memsession.errors import SessionError
+from fastapi_memsession.provider import SessionProvider
+
+logger = logging.getLogger("fastapi_memsession")
+
+
+class ConnectionMiddleware:
+    """Gives each connection its state, and ties the provider to the application's lifespan.
+
+    Args:
+        app: what comes next.
+        provider: the application's.
+        answers: for mounted applications.
+    """
+
+    def __init__(self, app: ASGIApp, *, provider: SessionProvider, answers: Answers) -> None:
+        self.app = app
+        self._provider = provider
+        self._answers = answers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection, or one run of the lifespan."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(scope, receive, send)
+            return
+        state = ConnectionState(self._provider, self._answers, send)
+        if SCOPE_KEY in scope:
+            # A mounted application with a set-up of its own: what is outside keeps its state, also
+            # middlewares that go on while the response is being sent.
+            scope = dict(scope)
+        scope[SCOPE_KEY] = state
+        try:
+            await self.app(scope, receive, state.send)
+        except SessionError as error:
+            # From a middleware: what is further inside has been answered there.
+            if state.started:
+                raise
+            await self._answer(scope, receive, state.send, error)
+        finally:
+            await state.finish()
+
+    async def _answer(
+        self, scope: Scope, receive: Receive, send: Send, error: SessionError
+    ) -> None:
+        if scope["type"] == "websocket":
+            await self._answers.answer(WebSocket(scope, receive, send), error)
+        else:
+            response = await self._answers.answer(Request(scope, receive), error)
+            assert response is not None  # noqa: S101 - an HTTP request gets a response
+            await response(scope, receive, send)
+
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Start before the user's lifespan does, stop after it; whatever kind of lifespan it is.
+
+        Each run keeps its own task, so nested runs (two TestClients on one application) and runs
+        on several event loops do not disturb each other.
+        """
+        running: list[asyncio.Task[None]] = []
+
+        async def receive_and_start() -> Message:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                try:
+                    await self._provider.store.open()
+                except Exception as error:
+                    # Without this, servers take it that lifespans are unsupported, and serve.
+                    await send({"type": "lifespan.startup.failed", "message": str(error)})
+                    raise
+                clean_up = self._provider.clean_up_forever()
+                # An empty context: nothing of whoever starts the application is kept alive.
+                task = asyncio.create_task(clean_up, context=contextvars.Context())
+                running.append(task)
+            return message
+
+        async def stop() -> None:
+            while running:
+                task = running.pop()
+                task.cancel()
+                await asyncio.wait({task})
+                try:
+                    await self._provider.store.aclose()
+                except Exception:
+                    logger.exception("The store of the sessions could not be closed.")
+
+        async def stop_and_send(message: Message) -> None:
+            if message["type"] != "lifespan.startup.complete":
+                await stop()
+            await send(message)
+
+        try:
+            await self.app(scope, receive_and_start, stop_and_send)
+        finally:
+            await stop()
