@@ -21,7 +21,8 @@ know of each other; none looks further down:
     dependencies.py   get_session and its kin
     setup.py          setup_sessions: puts the pieces together
 
-A request walks: middleware -> dependencies -> connection -> provider -> carriers -> tokens -> stores -> session.
+A request walks: middleware -> dependencies -> connection -> provider -> carriers -> tokens ->
+stores -> session.
 """
 
 from fastapi_memsession.carriers import (

@@ -1,7 +1,8 @@
 """The session of one connection: loaded once, and told to the client with the response.
 
-The state stands in the scope, where mounted applications and inner middlewares find it too. What a login or a logout must tell the client goes out with the start of the response, whatever
-kind of response that becomes; a login whose response never starts is undone.
+The state stands in the scope, where mounted applications and inner middlewares find it too. What
+a login or a logout must tell the client goes out with the start of the response, whatever kind of
+response that becomes; a login whose response never starts is undone.
 """
 
 import asyncio
