@@ -18,7 +18,8 @@ run: $(VENV)/.example  ## Serve the example app; PORT=9000 and MEMSESSION_CARRIE
 	@HOST=$(HOST) PORT=$(PORT) $(BIN)/python -m example_app
 
 test: $(VENV)/.test  ## Run the tests; ARGS="-k name" selects some
-	@$(BIN)/python tests/browser/chromium.py
+	@$(BIN)/python -m tests.browser.chromium
+	@$(BIN)/python -m tests.redis_server
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(VENV)/.lint  ## Check style and format
@@ -30,7 +31,8 @@ type: $(VENV)/.test $(VENV)/.lint  ## Check types with mypy and pyright
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 cover: $(VENV)/.test  ## Run the tests and show what they do not reach
-	@$(BIN)/python tests/browser/chromium.py
+	@$(BIN)/python -m tests.browser.chromium
+	@$(BIN)/python -m tests.redis_server
 	$(BIN)/coverage run -m pytest $(ARGS)
 	$(BIN)/coverage report
 

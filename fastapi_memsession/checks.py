@@ -61,7 +61,7 @@ def _weak_keys(settings: "SessionSettings") -> Iterator[str]:
 
 def _odd_times(settings: "SessionSettings") -> Iterator[str]:
     zero = timedelta()
-    for name in ("expiration", "max_lifetime", "cleanup_interval"):
+    for name in ("expiration", "max_lifetime", "cleanup_interval", "redis_timeout"):
         if getattr(settings, name) <= zero:
             yield f"{name.upper()} must be more than zero seconds"
     if settings.expiration > settings.max_lifetime:

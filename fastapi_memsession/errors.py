@@ -11,6 +11,7 @@
     |- StoreUnavailable        the store cannot answer now
     |  |- StoreFull            ... because it holds as many sessions as it may
     |  `- LockTimeout          a session's lock was waited for, or held, too long
+    |- SessionIdTaken          two sessions cannot have one id
     |- SessionUsageError       a mistake in the calling program
     `- SettingsError           settings that are wrong or unsafe
 
@@ -103,6 +104,13 @@ class StoreFull(StoreUnavailable):
 
 class LockTimeout(StoreUnavailable):
     """A session's lock was not free in time, or was held longer than its timeout."""
+
+
+class SessionIdTaken(SessionError):
+    """A new session would have the id of another; nothing was changed."""
+
+    def __init__(self) -> None:
+        super().__init__("This session id is taken; ids are made anew for each session.")
 
 
 class SessionUsageError(SessionError, RuntimeError):

@@ -132,7 +132,12 @@ class SessionSettings(BaseSettings):
     """Bytes of keys and encoded values that one session may hold."""
 
     redis_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
-    redis_prefix: str = "memsession"
+    """`redis://`, `rediss://`, `unix://`, `redis+sentinel://host:port,host:port/service` or
+    `redis+cluster://host:port,host:port`; user and password before the first host."""
+    redis_prefix: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]+$")] = "memsession"
+    """What all our keys in Redis begin with."""
+    redis_timeout: Duration = timedelta(seconds=1)
+    """Every call of Redis is answered within this time, or fails with 503."""
 
     @property
     def store_kind(self) -> Literal["memory", "redis"]:

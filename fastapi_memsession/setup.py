@@ -18,7 +18,7 @@ from fastapi_memsession.carriers import (
     TokenCarrier,
 )
 from fastapi_memsession.checks import MAKE_A_KEY
-from fastapi_memsession.errors import SessionUsageError, SettingsError
+from fastapi_memsession.errors import SessionUsageError
 from fastapi_memsession.middleware import ConnectionMiddleware
 from fastapi_memsession.provider import SessionProvider
 from fastapi_memsession.settings import SessionSettings
@@ -87,10 +87,13 @@ def setup_sessions(
 
 def _store(settings: SessionSettings) -> SessionStore:
     if settings.store_kind == "redis":
-        raise SettingsError(
-            "MEMSESSION_PROVIDER is redis (the default in production), which this version does "
-            "not contain yet. Set MEMSESSION_PROVIDER=memory: one process, and its sessions end "
-            "with it."
+        # Here and not at the top: who does without Redis needs no client for it.
+        from fastapi_memsession.stores.redis import RedisStore  # noqa: PLC0415
+
+        return RedisStore(
+            settings.redis_url.get_secret_value(),
+            prefix=settings.redis_prefix,
+            timeout=settings.redis_timeout.total_seconds(),
         )
     if settings.env == "production":
         logger.warning(

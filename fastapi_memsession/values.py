@@ -90,14 +90,24 @@ def encode_data(data: object) -> dict[str, bytes]:
 
 def check_size(data: Mapping[str, bytes], limit: int) -> None:
     """Raise SessionTooLarge if keys and values together take more than `limit` bytes."""
-    size = sum(len(key.encode()) + len(value) for key, value in data.items())
+    size = size_of(data)
     if size > limit:
-        raise SessionTooLarge(
-            f"The session would hold {size} bytes, the limit is {limit} "
-            "(MEMSESSION_MAX_DATA_BYTES). Keep large things elsewhere and store a reference.",
-            size=size,
-            limit=limit,
-        )
+        raise too_large(size, limit)
+
+
+def size_of(data: Mapping[str, bytes]) -> int:
+    """Return the bytes that keys and values take together."""
+    return sum(len(key.encode()) + len(value) for key, value in data.items())
+
+
+def too_large(size: int, limit: int) -> SessionTooLarge:
+    """Return the error for data of `size` bytes where `limit` are allowed."""
+    return SessionTooLarge(
+        f"The session would hold {size} bytes, the limit is {limit} (MEMSESSION_MAX_DATA_BYTES). "
+        "Keep large things elsewhere and store a reference.",
+        size=size,
+        limit=limit,
+    )
 
 
 @lru_cache(maxsize=256)

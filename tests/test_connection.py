@@ -40,7 +40,6 @@ from fastapi_memsession import (
     SessionProvider,
     SessionStore,
     SessionUsageError,
-    SettingsError,
     StoreUnavailable,
     get_optional_session,
     get_provider,
@@ -1056,12 +1055,6 @@ def test_setup_is_once_and_before_the_start(make_app):
     client_of(started).get("/")
     with pytest.raises(SessionUsageError, match="after the application started"):
         setup_sessions(started, settings())
-
-
-def test_redis_is_not_there_yet(make_app):
-    """What production would choose by itself is refused, with what can be done."""
-    with pytest.raises(SettingsError, match="MEMSESSION_PROVIDER=memory"):
-        make_app(provider="redis")
 
 
 def test_a_carrier_of_the_users_own(make_app):

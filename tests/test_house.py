@@ -17,8 +17,10 @@ FLOORS = [
     ["checks", "records", "values"],
     ["settings"],
     ["tokens", "carriers", "stores", "stores.base", "stores.leases"],
-    ["stores.changes", "stores.expiry", "stores.siblings"],
-    ["stores.memory"],
+    ["stores.changes", "stores.expiry", "stores.siblings", "stores.redis_layout"],
+    ["stores.redis_urls"],
+    ["stores.redis_client"],
+    ["stores.memory", "stores.redis"],
     ["session"],
     ["provider", "origins", "answers"],
     ["connection"],
@@ -31,7 +33,7 @@ FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 # Who may open the door to a library.
 DOORS = {
     "jose": {"tokens"},
-    "redis": set(),
+    "redis": {"stores.redis_client", "stores.redis_urls"},
     "fastapi": {"dependencies", "setup"},
     "pydantic_settings": {"settings"},
     "starlette": {

@@ -50,6 +50,7 @@ def test_the_defaults_are_those_of_the_documents():
         "max_data_bytes": 65_536,
         "redis_url": settings.redis_url,
         "redis_prefix": "memsession",
+        "redis_timeout": timedelta(seconds=1),
     }
     assert settings.renew_seconds == 24 * 60 * 60 / 20
     assert settings.redis_url.get_secret_value() == "redis://127.0.0.1:6379/0"
@@ -192,6 +193,8 @@ def test_production_lists_all_that_is_unsafe(setenv):
         ({"trusted_origins": ["*"]}, "not an origin"),
         ({"trusted_origins": ["null"]}, "not an origin"),
         ({"issuer": ""}, "issuer"),
+        ({"redis_timeout": timedelta(0)}, "REDIS_TIMEOUT must be more"),
+        ({"redis_prefix": "a{b}"}, "redis_prefix"),
         ({"max_sessions": 0}, "max_sessions"),
         ({"max_sessions_per_user": 0}, "max_sessions_per_user"),
         ({"jwt_algorithm": "none"}, "jwt_algorithm"),

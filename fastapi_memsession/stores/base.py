@@ -124,7 +124,7 @@ class SessionStore(Protocol):
         be ended by the caller: it is left alone, and counts as gone.
 
         Raises:
-            SessionError: the id is taken; nothing was changed.
+            SessionIdTaken: nothing was changed.
             StoreFull: there is no room; nothing was changed.
         """
         ...
@@ -174,7 +174,7 @@ class SessionStore(Protocol):
         Returns the record under its new id; None if the session is absent.
 
         Raises:
-            SessionError: the new id is taken; nothing was changed.
+            SessionIdTaken: by the new id; nothing was changed.
         """
         ...
 

@@ -15,6 +15,22 @@ from contextlib import asynccontextmanager
 from fastapi_memsession.errors import LockTimeout
 
 
+def lock_not_free(timeout: float) -> LockTimeout:
+    """Return the error for who waited in vain."""
+    return LockTimeout(
+        f"The session's lock was not free within {timeout:g} s; another request holds it. "
+        "Try again."
+    )
+
+
+def lock_lost(timeout: float) -> LockTimeout:
+    """Return the error for who held the lock too long."""
+    return LockTimeout(
+        f"The session's lock was held longer than its timeout of {timeout:g} s, so another holder "
+        "may have entered. Do less while holding it, or give it a longer timeout."
+    )
+
+
 class _Waiter:
     __slots__ = ("future", "lease", "loop", "timeout")
 
@@ -66,10 +82,7 @@ class LeaseTable:
             self._release(name, lease, clock())
             raise
         if not self._release(name, lease, clock()):
-            raise LockTimeout(
-                f"The session's lock was held longer than its timeout of {timeout:g} s, so another "
-                "holder may have entered. Do less while holding it, or give it a longer timeout."
-            )
+            raise lock_lost(timeout)
 
     async def _acquire(self, name: str, timeout: float, clock: Callable[[], float]) -> str:
         waiter = _Waiter(timeout)
@@ -78,10 +91,7 @@ class LeaseTable:
             while (patience := self._try(name, waiter, clock())) > 0:
                 left = give_up - waiter.loop.time()
                 if left <= 0:
-                    raise LockTimeout(
-                        f"The session's lock was not free within {timeout:g} s; "
-                        "another request holds it. Try again."
-                    )
+                    raise lock_not_free(timeout)
                 await asyncio.wait({waiter.future}, timeout=min(patience, left))
         except BaseException:
             self._withdraw(name, waiter, clock())

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
-from fastapi_memsession.errors import LockTimeout, SessionError, StoreFull
+from fastapi_memsession.errors import LockTimeout, SessionIdTaken, StoreFull
 from fastapi_memsession.records import SessionInfo, SessionKey, SessionRecord
 from fastapi_memsession.stores.base import Change, ChangeResult, EndReason, Rotation, SessionStore
 from fastapi_memsession.stores.changes import apply_changes
@@ -238,7 +238,7 @@ class MemoryStore(SessionStore):
 
     def _refuse_taken(self, session_id: str) -> None:
         if session_id in self._records:
-            raise SessionError("This session id is taken; ids are made anew for each session.")
+            raise SessionIdTaken
 
     def _list(self, user_id: str, now: float) -> list[SessionInfo]:
         records = (self._records[each] for each in self._users.get(user_id, ()))

@@ -1,0 +1,197 @@
+"""Clients for Redis: one for each event loop, with every fault as one error.
+
+Knows connections and deadlines, neither sessions nor keys. A command is answered within the
+deadline or fails; the client itself retries nothing, because it cannot know what may be repeated.
+"""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from importlib.resources import files
+from typing import Any
+
+from fastapi_memsession.errors import SettingsError, StoreUnavailable
+
+try:
+    from redis import exceptions
+    from redis.asyncio import Redis, RedisCluster
+except ImportError:  # pragma: no cover - a test without the client runs in its own process
+    raise SettingsError(
+        "Sessions in Redis need its client; run: pip install 'fastapi-memsession[redis]'"
+    ) from None
+
+from fastapi_memsession.stores.redis_urls import MAX_CONNECTIONS, Client
+
+logger = logging.getLogger("fastapi_memsession")
+
+ResponseError = exceptions.ResponseError
+
+_FAULTS = (exceptions.RedisError, exceptions.RedisClusterException, OSError, TimeoutError)
+_CONFIGURATION_FAULTS = (
+    exceptions.AuthenticationError,
+    exceptions.AuthenticationWrongNumberOfArgsError,
+    exceptions.NoPermissionError,
+)
+
+
+class Script:
+    """A Lua file that is run as one atomic step; sent once, and named by its hash from then on."""
+
+    def __init__(self, name: str) -> None:
+        folder = files("fastapi_memsession.stores") / "lua"
+        self.text = (folder / f"{name}.lua").read_text("utf-8")
+        self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+
+class RedisClients:
+    """One client for each running event loop, closed on its own loop.
+
+    Args:
+        make: makes a client; called on the loop that will use it.
+        timeout: seconds within which every call is answered or fails.
+        owned: whether clients are ours to close.
+    """
+
+    def __init__(self, make: Callable[[], Client], *, timeout: float, owned: bool = True) -> None:
+        self._make = make
+        self._owned = owned
+        self._timeout = timeout
+        self._clients: dict[asyncio.AbstractEventLoop, tuple[Client, asyncio.Semaphore]] = {}
+
+    @property
+    def client(self) -> Client:
+        """The client of the running loop."""
+        return self._of_this_loop()[0]
+
+    def _of_this_loop(self) -> tuple[Client, asyncio.Semaphore]:
+        loop = asyncio.get_running_loop()
+        found = self._clients.get(loop)
+        if found is None:
+            for gone in [each for each in list(self._clients) if each.is_closed()]:
+                abandoned, _ = self._clients.pop(gone, (None, None))
+                if abandoned is not None and self._owned:
+                    _abandon(abandoned)
+            # Some pools refuse a crowd instead of letting it wait: it waits at the gate.
+            found = self._clients[loop] = self._make(), asyncio.Semaphore(MAX_CONNECTIONS)
+        return found
+
+    async def aclose(self) -> None:
+        """Close the client of the running loop; the next call makes a new one."""
+        client, _ = self._clients.pop(asyncio.get_running_loop(), (None, None))
+        if client is not None and self._owned:
+            for each in (client, *_sentinels(client)):
+                await each.aclose()
+
+    async def connect(self) -> None:
+        """Connect now, and warn of settings of the server that lose sessions.
+
+        Raises:
+            StoreUnavailable: it cannot be reached, or refuses us.
+        """
+        client = self.client
+        if isinstance(client, RedisCluster):
+            await self.call(client.initialize, idempotent=True)
+        await self.call(client.ping, idempotent=True)
+        try:
+            found = await self.call(lambda: client.config_get("maxmemory-policy"), idempotent=True)
+            saving = await self.call(lambda: client.config_get("appendonly"), idempotent=True)
+        except StoreUnavailable:
+            return  # managed servers let nobody look
+        policy = found.get("maxmemory-policy", "noeviction")
+        if policy != "noeviction":
+            logger.warning(
+                "Redis evicts keys (maxmemory-policy %s): under pressure users are logged out. "
+                "Set it to noeviction.",
+                policy,
+            )
+        if saving.get("appendonly") == "no":
+            logger.warning(
+                "Redis keeps no append-only file: a restart logs users out, or brings sessions "
+                "back that were ended. Set appendonly yes."
+            )
+
+    async def run(
+        self, script: Script, keys: Sequence[str], *arguments: Any, idempotent: bool = False
+    ) -> Any:
+        """Run a script. One that is idempotent is tried a second time if the connection broke.
+
+        Raises:
+            StoreUnavailable: the server did not answer in time, or cannot do it now.
+        """
+        return await self.call(
+            lambda: self._evaluate(script, keys, arguments), idempotent=idempotent
+        )
+
+    async def call(self, command: Callable[[], Awaitable[Any]], *, idempotent: bool) -> Any:
+        """Await what `command` returns, under the deadline; see `run`."""
+        _, gate = self._of_this_loop()
+        try:
+            async with asyncio.timeout(self._timeout), gate:
+                try:
+                    return await command()
+                except (exceptions.ConnectionError, exceptions.TimeoutError):
+                    if not idempotent:
+                        raise
+                    return await command()
+        except _FAULTS as error:
+            if "WRONGTYPE" in str(error):  # what is there is not ours; the server is well
+                raise
+            raise _unavailable(error) from None
+
+    async def _evaluate(self, script: Script, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+        try:
+            return await self.client.evalsha(script.sha, len(keys), *keys, *arguments)
+        except exceptions.NoScriptError:
+            return await self.client.eval(script.text, len(keys), *keys, *arguments)
+
+
+def _unavailable(error: Exception) -> StoreUnavailable:
+    kind = type(error).__name__
+    told = str(error)  # of a cluster there is one class for all, and only the words differ
+    if isinstance(error, _CONFIGURATION_FAULTS) or "WRONGPASS" in told or "NOAUTH" in told:
+        return StoreUnavailable(
+            f"Redis refuses these credentials or rights ({kind}): look at MEMSESSION_REDIS_URL and "
+            "at the server's ACL.",
+            retry_after=5,
+        )
+    word = told.partition(" ")[0]
+    kind = f"{kind} {word}" if word.isupper() else kind
+    return StoreUnavailable(
+        f"Redis cannot answer ({kind}). Is it running, reachable and not overloaded?"
+    )
+
+
+def _sentinels(client: Client) -> list[Redis]:
+    """Return the clients by which this one asks for its master, which it does not close itself."""
+    pool = getattr(client, "connection_pool", None)
+    return list(getattr(getattr(pool, "sentinel_manager", None), "sentinels", ()))
+
+
+def _abandon(client: Client) -> None:
+    """Close the sockets of a client whose loop is gone, so that no file stays open.
+
+    Nothing public does that without the loop; a test client makes a loop for each request.
+    """
+    pools: list[Any]
+    if isinstance(client, RedisCluster):
+        pools = [*client.get_nodes(), *client.nodes_manager.startup_nodes.values()]
+        client._initialize = True  # as its own aclose() does: closed until it is used again
+    else:
+        pools = [each.connection_pool for each in (client, *_sentinels(client))]
+    for pool in pools:
+        free = getattr(pool, "_available_connections", None) or getattr(pool, "_free", None) or ()
+        for connection in free:
+            writer, connection._writer, connection._reader = connection._writer, None, None
+            if writer is not None:  # pragma: no branch - else it was closed before
+                _close_without_loop(writer.transport)
+
+
+def _close_without_loop(transport: Any) -> None:
+    with suppress(RuntimeError):  # "Event loop is closed": noted as closing all the same
+        transport.close()
+    opened = getattr(transport, "_sock", None)
+    if opened is not None:  # pragma: no branch - else it is uvloop's, or was closed before
+        transport._sock = None
+        opened.close()

@@ -1,0 +1,132 @@
+"""How sessions lie in Redis: names of keys, fields of hashes. Knows no connection.
+
+    <prefix>:{<tag>}:s:<session id>   hash: the record
+        c l e d x     created, last seen, expires, deadline, idle expiration; seconds
+        g u r         generation, highest that was used, when it grew
+        k z n         claims as JSON, bytes of data, the user id if the tag does not tell it
+        :<key>        a value as JSON, so that no key of the user's is one of those above
+    <prefix>:{<tag>}:idx              sorted set: the user's session ids by creation
+    <prefix>:{<tag>}:l:<session id>   lock: lease and the time until which it is held
+
+The tag is `=` and the user id, percent-encoded, or `#` and its hash if that is long: all keys of
+a user are in one slot, whatever the user id.
+"""
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, unquote
+
+from pydantic_core import from_json, to_json
+
+from fastapi_memsession.records import SessionKey, SessionRecord
+from fastapi_memsession.stores.base import (
+    Change,
+    CompareAndSet,
+    DeleteValue,
+    Increment,
+    SetDefault,
+)
+from fastapi_memsession.values import size_of
+
+logger = logging.getLogger("fastapi_memsession")
+
+_LONGEST_TAG = 128  # characters
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Names of keys, all beginning with `prefix`."""
+
+    prefix: str
+
+    def session(self, user_id: str, session_id: str) -> str:
+        """Name the record of a session."""
+        return f"{self.prefix}:{{{_tag(user_id)}}}:s:{session_id}"
+
+    def index(self, user_id: str) -> str:
+        """Name the sessions of a user."""
+        return f"{self.prefix}:{{{_tag(user_id)}}}:idx"
+
+    def lock(self, key: SessionKey) -> str:
+        """Name the lock of a session."""
+        return f"{self.prefix}:{{{_tag(key.user_id)}}}:l:{key.session_id}"
+
+    def of_index(self, index: str, session_id: str) -> str:
+        """Name a session that an index lists."""
+        return f"{index.removesuffix('idx')}s:{session_id}"
+
+    def pattern(self, ending: str) -> str:
+        """Match all keys that end so, of all users."""
+        return f"{self.prefix}:{{*}}:{ending}"
+
+    def parts(self, session: str, name: bytes | None) -> tuple[str, str]:
+        """Return user and session id of a record's key; `name` is its field `n`."""
+        tag, _, session_id = session.removeprefix(f"{self.prefix}:{{").rpartition("}:s:")
+        return unquote(tag[1:]) if name is None else name.decode(), session_id
+
+
+def _tag(user_id: str) -> str:
+    tag = "=" + quote(user_id, safe="")
+    if len(tag) <= _LONGEST_TAG:
+        return tag
+    return "#" + hashlib.sha256(user_id.encode()).hexdigest()
+
+
+def fields_of(record: SessionRecord) -> list[Any]:
+    """Return fields and values of a record, one after the other."""
+    meta = {
+        "c": repr(record.created_at),
+        "l": repr(record.last_seen_at),
+        "e": repr(record.expires_at),
+        "d": repr(record.deadline),
+        "x": repr(record.expiration),
+        "g": record.generation,
+        "u": record.used_generation,
+        "r": repr(record.rotated_at),
+        "k": to_json(dict(record.claims)),
+        "z": size_of(record.data),
+    }
+    if _tag(record.user_id)[0] == "#":
+        meta["n"] = record.user_id
+    data = {f":{key}": value for key, value in record.data.items()}
+    return [part for pair in (meta | data).items() for part in pair]
+
+
+def record_from(key: SessionKey, reply: list[bytes] | None) -> SessionRecord | None:
+    """Return the record that a script gave; None if it is absent, or broken."""
+    if reply is None:
+        return None
+    found: Mapping[bytes, bytes] = dict(zip(reply[::2], reply[1::2], strict=True))
+    try:
+        return SessionRecord(
+            *key,
+            claims=from_json(found[b"k"]),
+            data={name[1:].decode(): value for name, value in found.items() if name[:1] == b":"},
+            created_at=float(found[b"c"]),
+            last_seen_at=float(found[b"l"]),
+            expires_at=float(found[b"e"]),
+            deadline=float(found[b"d"]),
+            expiration=float(found[b"x"]),
+            generation=int(found[b"g"]),
+            used_generation=int(found[b"u"]),
+            rotated_at=float(found[b"r"]),
+        )
+    except (KeyError, ValueError):
+        logger.error("A record of a session is broken; it is taken as absent.")
+        return None
+
+
+def step_of(change: Change) -> tuple[Any, ...]:
+    """Return what the script `change` takes for a change."""
+    if isinstance(change, DeleteValue):
+        return "delete", change.key, "", ""
+    if isinstance(change, Increment):
+        kind = "int" if type(change.by) is int else "float"
+        return "add", change.key, repr(change.by), kind
+    if isinstance(change, CompareAndSet):
+        return "compare", change.key, change.value, change.expected
+    verb = "default" if isinstance(change, SetDefault) else "set"
+    return verb, change.key, change.value, ""
