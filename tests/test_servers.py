@@ -12,6 +12,9 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from tests.conftest import KEY
+from tests.redis_server import RedisServer
+
 APP = """
 import os
 from fastapi import FastAPI, Request, WebSocket
@@ -27,7 +30,7 @@ class Store(MemoryStore):
         print("store closed", flush=True)
 
 app = FastAPI()
-setup_sessions(app, store=Store())
+setup_sessions(app, store=None if "MEMSESSION_PROVIDER" in os.environ else Store())
 
 @app.post("/login")
 async def login(request: Request):
@@ -36,6 +39,11 @@ async def login(request: Request):
 @app.get("/profile")
 async def profile(session: CurrentSession):
     return [session.user_id, os.getpid()]
+
+@app.post("/logout")
+async def logout(session: CurrentSession):
+    await session.destroy()
+    return os.getpid()
 
 @app.websocket("/socket")
 async def echo(websocket: WebSocket, session: CurrentSession):
@@ -132,3 +140,33 @@ def test_several_workers_are_warned(tmp_path):
         process.send_signal(signal.SIGTERM)
         printed += process.communicate(timeout=20)[0]
     assert printed.count("Several workers keep sessions in memory") == 2
+
+
+def test_workers_share_the_sessions_in_redis(tmp_path):
+    """Logged in on one, looked at and logged out on the other, gone on both."""
+    with (
+        RedisServer(tmp_path / "redis") as redis,
+        serving(
+            tmp_path,
+            "--workers",
+            "2",
+            MEMSESSION_PROVIDER="redis",
+            MEMSESSION_REDIS_URL=redis.url,
+            MEMSESSION_JWT_KEY=KEY,
+        ) as (process, address),
+    ):
+        printed = read_until(process, "Application startup complete", 2)
+        assert "Several workers" not in printed
+        headers = credential(address)
+
+        def ask(path, method="GET"):  # a new connection each time: any worker may answer
+            return httpx.request(method, f"{address}{path}", headers=headers)
+
+        workers = set()
+        for _ in range(500):
+            workers.add(ask("/profile").json()[1])
+            if len(workers) == 2:
+                break
+        assert len(workers) == 2
+        ask("/logout", "POST")
+        assert {ask("/profile").status_code for _ in range(50)} == {401}

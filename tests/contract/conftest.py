@@ -1,20 +1,85 @@
 """The stores that the contract is tested on. Add a store here and the whole suite runs on it."""
 
-from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
+import os
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, replace
 
 import pytest
 
 from fastapi_memsession import MemoryStore, SessionRecord, SessionStore
+from fastapi_memsession.stores.redis import RedisStore
 from fastapi_memsession.tokens import new_session_id
+from tests.redis_server import ADVICE, RedisServer, cluster, find, sentinel
 
-STORES: dict[str, Callable[[], SessionStore]] = {"memory": MemoryStore}
+PATIENCE = 20  # seconds that a call may take on a machine that has other things to do
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of store.
+
+    Attributes:
+        server: the fixture that gives the URL of its server; None if it needs none.
+        programs: how many random programs are run on it.
+    """
+
+    server: str | None
+    programs: int
+
+
+STORES = {
+    "memory": Kind(None, programs=150),
+    "redis": Kind("redis_url", programs=50),
+    "redis-cluster": Kind("redis_cluster_url", programs=15),
+    "redis-sentinel": Kind("redis_sentinel_url", programs=15),
+}
 
 
 @pytest.fixture(params=STORES)
-def new_store(request) -> Callable[[], SessionStore]:
-    """Make an empty store of one kind."""
+def kind(request) -> Kind:
     return STORES[request.param]
+
+
+@pytest.fixture
+def new_store(kind, request) -> Callable[[], SessionStore]:
+    """Make an empty store of one kind."""
+    if kind.server is None:
+        return MemoryStore
+    url = request.getfixturevalue(kind.server)  # starts it, if it is the first to ask
+    return lambda: RedisStore(url, prefix=f"test-{secrets.token_hex(8)}", timeout=PATIENCE)
+
+
+@pytest.fixture
+def programs(kind) -> int:
+    """Tell how many random programs are worth their time on a kind of store."""
+    return kind.programs
+
+
+@pytest.fixture(scope="session")
+def redis_folder(tmp_path_factory):
+    """Make a folder for servers, if there is a program that could run in it."""
+    if find() is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(ADVICE)
+    return tmp_path_factory.mktemp("redis")
+
+
+@pytest.fixture(scope="session")
+def redis_url(redis_folder) -> Iterator[str]:
+    with RedisServer(redis_folder / "alone") as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def redis_cluster_url(redis_folder) -> Iterator[str]:
+    with cluster(redis_folder / "cluster") as servers:
+        yield servers.url
+
+
+@pytest.fixture(scope="session")
+def redis_sentinel_url(redis_folder) -> Iterator[str]:
+    with sentinel(redis_folder / "sentinel") as servers:
+        yield servers.url
 
 
 @pytest.fixture

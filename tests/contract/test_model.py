@@ -242,9 +242,9 @@ def expect(data, changes):
     return True, values, data
 
 
-def test_a_store_does_what_the_model_does(new_store):
+def test_a_store_does_what_the_model_does(new_store, programs):
     """Whatever the order of calls and the passing of time."""
     run_state_machine_as_test(
         machine_for(new_store),
-        settings=settings(max_examples=150, stateful_step_count=40, deadline=None),
+        settings=settings(max_examples=programs, stateful_step_count=40, deadline=None),
     )

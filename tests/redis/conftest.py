@@ -1,0 +1,51 @@
+"""Redis as it is deployed, started for the tests that ask for it, and records to keep in it."""
+
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from fastapi_memsession import SessionRecord
+from fastapi_memsession.tokens import new_session_id
+from tests.conftest import START
+from tests.redis_server import ADVICE, Cluster, RedisServer, cluster, find
+
+
+@pytest.fixture(scope="session")
+def redis_folder(tmp_path_factory):
+    """Make a folder for servers, if there is a program that could run in it."""
+    if find() is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(ADVICE)
+    return tmp_path_factory.mktemp("redis")
+
+
+@pytest.fixture(scope="session")
+def server(redis_folder) -> Iterator[RedisServer]:
+    with RedisServer(redis_folder / "server") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def nodes(redis_folder) -> Iterator[Cluster]:
+    with cluster(redis_folder / "nodes") as running:
+        yield running
+
+
+@pytest.fixture
+def record() -> Callable[..., SessionRecord]:
+    """Make a record that lives for as long as any test."""
+
+    def make(user_id: str = "anna", **data: bytes) -> SessionRecord:
+        return SessionRecord(
+            user_id=user_id,
+            session_id=new_session_id(),
+            claims={},
+            data=data,
+            created_at=START,
+            last_seen_at=START,
+            expires_at=START + 1000,
+            deadline=START + 10_000,
+            expiration=1000.0,
+        )
+
+    return make

@@ -1,0 +1,259 @@
+"""Faults of real servers: answered within the deadline as 503 would be, and gone with the cause."""
+
+import asyncio
+import logging
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from fastapi_memsession import SessionRecord, SettingsError, StoreUnavailable
+from fastapi_memsession.stores.base import Increment, SetValue
+from fastapi_memsession.stores.redis import RedisStore
+from fastapi_memsession.tokens import new_session_id
+from tests.conftest import START
+from tests.redis_server import RedisServer
+
+DEADLINE = 2  # seconds; the store's own is one
+
+
+def record(**values):
+    fields = {
+        "user_id": "anna",
+        "session_id": new_session_id(),
+        "claims": {},
+        "data": {"n": b"0"},
+        "created_at": START,
+        "last_seen_at": START,
+        "expires_at": START + 100,
+        "deadline": START + 1000,
+        "expiration": 100.0,
+    }
+    return SessionRecord(**{**fields, **values})
+
+
+@pytest.fixture
+def server(tmp_path):
+    """A server of the test's own, at a socket that is the same when it is started again."""
+    with RedisServer(tmp_path / "redis", unix=True) as server:
+        yield server
+
+
+@pytest.fixture
+async def store(server):
+    store = RedisStore(server.url)
+    yield store
+    await store.aclose()
+
+
+@pytest.fixture
+async def kept(store):
+    made = record()
+    await store.create(made, now=START, limit_per_user=None)
+    return made
+
+
+async def load(store, key, renew=None):
+    async with asyncio.timeout(DEADLINE):
+        return await store.load(key, now=START, renew_interval=renew)
+
+
+async def increment(store, key):
+    async with asyncio.timeout(DEADLINE):
+        return await store.change(key, [Increment("n", 1)], now=START, max_bytes=999)
+
+
+async def value(store, key):
+    return int((await load(store, key)).data["n"])
+
+
+async def test_a_dead_server_is_told_and_a_new_one_used(server, store, kept):
+    """Every call fails at once while there is none; the first after the restart works."""
+    server.kill()
+    for call in (
+        load(store, kept.key),
+        increment(store, kept.key),
+        store.create(record(), now=START, limit_per_user=2),
+        store.delete(kept.key, now=START, reason="logout"),
+        store.list_user("anna", now=START),
+        store.delete_user("anna", now=START, reason="revoked"),
+        store.count(now=START),
+        store.sweep(now=START, budget=10),
+        store.open(),
+    ):
+        with pytest.raises(StoreUnavailable, match="Redis cannot answer"):
+            async with asyncio.timeout(DEADLINE):
+                await call
+    server.__enter__()
+    made = record()
+    await store.create(made, now=START, limit_per_user=None)
+    assert await load(store, made.key) == made
+
+
+async def test_a_server_that_hangs_is_not_waited_for(server, store, kept):
+    """A call fails at the deadline; the next after it wakes works; nothing is counted twice."""
+    server._process.send_signal(signal.SIGSTOP)
+    attempts = 5
+    results = await asyncio.gather(
+        *(increment(store, kept.key) for _ in range(attempts)), return_exceptions=True
+    )
+    assert all(isinstance(result, StoreUnavailable) for result in results)
+    with pytest.raises(StoreUnavailable):
+        await load(store, kept.key)
+    server._process.send_signal(signal.SIGCONT)
+    assert await value(store, kept.key) <= attempts
+    before = await value(store, kept.key)
+    assert (await increment(store, kept.key)).values == (str(before + 1).encode(),)
+
+
+async def test_more_callers_than_connections_wait_their_turn(store, kept):
+    """A crowd is served, not refused."""
+    results = await asyncio.gather(*(increment(store, kept.key) for _ in range(500)))
+    assert sorted(int(result.values[0]) for result in results) == list(range(1, 501))
+
+
+async def test_forgotten_scripts_are_sent_again(server, store, kept):
+    """As after a restart or a failover."""
+    server.command("SCRIPT", "FLUSH")
+    assert await load(store, kept.key) == kept
+    assert (await increment(store, kept.key)).values == (b"1",)
+
+
+async def test_killed_connections_are_replaced(server, store, kept):
+    """A load does not notice; a write fails or counts, never twice."""
+    acknowledged = attempts = 0
+    for _ in range(30):
+        server.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        assert await load(store, kept.key) is not None
+        server.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        attempts += 1
+        try:
+            await increment(store, kept.key)
+        except StoreUnavailable:
+            continue
+        acknowledged += 1
+    assert acknowledged <= await value(store, kept.key) <= attempts
+
+
+async def test_a_full_server_still_reads_and_deletes(server, store, kept):
+    """Writes are refused and leave nothing behind."""
+    server.command("CONFIG", "SET", "maxmemory", "1")
+    with pytest.raises(StoreUnavailable, match=r"OOM|OutOfMemory"):
+        await store.create(record(), now=START, limit_per_user=None)
+    with pytest.raises(StoreUnavailable, match=r"OOM|OutOfMemory"):
+        await store.change(
+            kept.key, [SetValue("a", b"1"), SetValue("b", b"2")], now=START, max_bytes=999
+        )
+    assert await load(store, kept.key) == kept
+    assert await store.delete(kept.key, now=START, reason="logout")
+    server.command("CONFIG", "SET", "maxmemory", "0")
+    assert await store.count(now=START) == 0
+
+
+async def test_a_replica_still_reads(server, store, kept):
+    """A load that renews nothing writes nothing; a write is told to come back."""
+    server.command("REPLICAOF", "127.0.0.1", "1")
+    assert await load(store, kept.key, renew=1000) == kept
+    with pytest.raises(StoreUnavailable, match=r"READONLY|ReadOnly"):
+        await increment(store, kept.key)
+    server.command("REPLICAOF", "NO", "ONE")
+    assert (await increment(store, kept.key)).values == (b"1",)
+
+
+async def test_foreign_and_broken_keys_are_no_session(server, store, kept, caplog):
+    """Taken as absent, with a line in the log; never an error in the request."""
+    key = server.command("KEYS", "*:s:*").strip()
+    server.command("HSET", key, "e", "soon")
+    assert await load(store, record().key) is None
+    server.command("HSET", key, "e", repr(START + 100), "k", "{")
+    assert await load(store, kept.key) is None
+    assert "broken" in caplog.text
+    server.command("DEL", key)
+    server.command("SET", key, "text")
+    assert await load(store, kept.key) is None
+    assert "something else" in caplog.text
+
+
+async def test_start_up_warns_of_servers_that_lose_sessions(server, store, caplog):
+    """Of eviction, and of a missing append-only file; of nothing else."""
+    server.command("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    await store.open()
+    assert "maxmemory-policy allkeys-lru" in caplog.text
+    assert "appendonly yes" in caplog.text
+    caplog.clear()
+    server.command("CONFIG", "SET", "maxmemory-policy", "noeviction")
+    server.command("CONFIG", "SET", "appendonly", "yes")
+    await store.open()
+    assert not [each for each in caplog.records if each.levelno >= logging.WARNING]
+
+
+async def test_a_server_that_lets_nobody_look_is_used(server, store, kept):
+    """Managed servers refuse CONFIG."""
+    server.command("ACL", "SETUSER", "default", "-config")
+    await store.open()
+    assert await load(store, kept.key) == kept
+
+
+async def test_missing_rights_are_a_fault_of_the_configuration(server, store, kept):
+    """Told as such, and not as a logout."""
+    server.command("ACL", "SETUSER", "default", "-evalsha", "-eval")
+    with pytest.raises(StoreUnavailable, match="credentials or rights"):
+        await load(store, kept.key)
+
+
+async def test_an_authenticated_load_is_one_command(server, store, kept):
+    """One script, seen by the server; inside the renew interval nothing is replicated."""
+    await load(store, kept.key, renew=50)
+
+    def calls():
+        lines = server.command("INFO", "commandstats").splitlines()
+        stats = dict(line.split(":") for line in lines if line.startswith("cmdstat_"))
+        return {name: int(text.split(",")[0].split("=")[1]) for name, text in stats.items()}
+
+    def replicated():
+        (line,) = [
+            line for line in server.command("INFO", "replication").splitlines()
+            if line.startswith("master_repl_offset")
+        ]  # fmt: skip
+        return line
+
+    before, offset = calls(), replicated()
+    for _ in range(10):
+        await load(store, kept.key, renew=50)
+    after = calls()
+    grown = {name: count - before.get(name, 0) for name, count in after.items()}
+    grown = {name.removeprefix("cmdstat_"): count for name, count in grown.items() if count}
+    grown.pop("info", None)
+    assert grown == {"evalsha": 10, "hmget": 10, "hgetall": 10}
+    assert replicated() == offset
+
+
+def test_without_the_client_library_the_command_is_told():
+    """Which installs it."""
+    code = (
+        "import sys; sys.modules['redis'] = None\n"
+        "from fastapi import FastAPI\n"
+        "from fastapi_memsession import SessionSettings, setup_sessions\n"
+        "setup_sessions(FastAPI(), SessionSettings(env='test', provider='redis'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "SettingsError" in done.stderr
+    assert "pip install 'fastapi-memsession[redis]'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://:secret@h",
+        "redis+sentinel://:secret@h:1",
+        "redis+cluster://:secret@",
+        "redis+cluster://:secret@h:x",
+        "secret",
+    ],
+)
+def test_a_url_that_is_none_is_told_without_quoting_it(url):
+    """It may hold a password."""
+    with pytest.raises(SettingsError, match="MEMSESSION_REDIS_URL") as caught:
+        RedisStore(url)
+    assert "secret" not in str(caught.value)

@@ -1,0 +1,240 @@
+"""Redis and memory side by side: the same random program, and no difference to be seen."""
+
+import asyncio
+import hashlib
+import secrets
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastapi_memsession import (
+    MemoryStore,
+    SessionDataError,
+    SessionError,
+    SessionKey,
+    SessionRecord,
+    SessionTooLarge,
+)
+from fastapi_memsession.stores.base import (
+    CompareAndSet,
+    DeleteValue,
+    Increment,
+    SetDefault,
+    SetValue,
+)
+from fastapi_memsession.stores.redis import RedisStore
+from fastapi_memsession.values import decode_value, encode_value
+from tests.conftest import START
+
+USERS = st.sampled_from(["anna", "bert", "", "}{", "x" * 200])
+KEYS = st.sampled_from(["a", "b", "", ":a", "e", "ü"])
+NUMBERS = st.one_of(
+    st.integers(-(2**63), 2**63 - 1),
+    st.integers(-3, 3),
+    st.sampled_from(
+        [2**63 - 1, -(2**63), 2**53, 0.1, 0.5, 1e308, -1e308, 5e-324, 1e16, 1e-7, -0.0]
+    ),
+    st.floats(allow_nan=False, allow_infinity=False),
+)
+VALUES = st.one_of(
+    NUMBERS, st.none(), st.booleans(), st.sampled_from(["", "1", "text"]), st.just([1, {}])
+).map(encode_value)
+CHANGES = st.lists(
+    st.one_of(
+        st.builds(SetValue, KEYS, VALUES),
+        st.builds(SetDefault, KEYS, VALUES),
+        st.builds(DeleteValue, KEYS),
+        st.builds(Increment, KEYS, NUMBERS),
+        st.builds(CompareAndSet, KEYS, VALUES, VALUES),
+    ),
+    max_size=4,
+)
+WHICH = st.integers(0, 9)  # of the sessions that were made, the last but so many
+SECONDS = st.sampled_from([0.0, 0.25, 1.0, 4.75, 30.0, 60.0, 1 / 3])
+
+STEPS = st.one_of(
+    st.tuples(
+        st.just("create"),
+        USERS,
+        st.sampled_from([5.0, 60.0, 0.1]),
+        st.sampled_from([None, None, 1, 2]),
+        st.dictionaries(KEYS, VALUES, max_size=2),
+        st.one_of(st.none(), WHICH),
+    ),
+    st.tuples(st.just("create_again"), WHICH),
+    st.tuples(st.just("load"), WHICH, st.sampled_from([None, 0, 3.0, 1000.0]), st.integers(0, 2)),
+    st.tuples(st.just("change"), WHICH, CHANGES, st.sampled_from([40, 1000])),
+    st.tuples(st.just("rename"), WHICH, st.one_of(st.none(), WHICH)),
+    st.tuples(st.just("rotate"), WHICH, st.integers(0, 3), st.sampled_from([0, 1, 10])),
+    st.tuples(st.just("delete"), WHICH),
+    st.tuples(st.just("delete_user"), USERS, st.one_of(st.none(), WHICH)),
+    st.tuples(st.just("list_user"), USERS),
+    st.tuples(st.just("sweep"), st.sampled_from([1, 100])),
+    st.tuples(st.just("let_time_pass"), SECONDS),
+)
+
+
+class Player:
+    """Plays one program on one store, by a clock and with ids of its own."""
+
+    def __init__(self, store):
+        self.store = store
+        self.now = START
+        self.records: list[SessionRecord] = []
+
+    def which(self, number) -> SessionKey:
+        """Name a session that was made, or one that never was."""
+        if number is None or number >= len(self.records):
+            return SessionKey("anna", "never-made")
+        return self.records[-1 - number].key
+
+    def new_id(self) -> str:
+        """Ids in no order, yet the same in each run of the same program."""
+        return hashlib.sha256(str(len(self.records)).encode()).hexdigest()[:43]
+
+    async def play(self, step):
+        """Return what one step gives, or the error that it raises."""
+        name, *arguments = step
+        try:
+            return shown(await getattr(self, name)(*arguments))
+        except SessionError as error:
+            # The words about a sum that cannot be are each store's own.
+            own_words = isinstance(error, SessionDataError)
+            own_words = own_words and not isinstance(error, SessionTooLarge)
+            return type(error), None if own_words else str(error)
+
+    async def create(self, user, expiration, limit, data, replacing):
+        made = SessionRecord(
+            user_id=user,
+            session_id=self.new_id(),
+            claims={"role": "ü"},
+            data=data,
+            created_at=self.now,
+            last_seen_at=self.now,
+            expires_at=self.now + expiration,
+            deadline=self.now + 100,
+            expiration=expiration,
+        )
+        replaced = None if replacing is None else self.which(replacing)
+        self.records.append(made)
+        return sorted(
+            await self.store.create(made, now=self.now, limit_per_user=limit, replacing=replaced)
+        )
+
+    async def create_again(self, which):
+        """Create what was created, while it lives: a dead one may be swept, or not yet."""
+        key = self.which(which)
+        alive = await self.store.load(key, now=self.now, renew_interval=None)
+        if alive is None:
+            return None
+        return await self.store.create(alive, now=self.now, limit_per_user=None)
+
+    async def load(self, which, interval, generation):
+        return await self.store.load(
+            self.which(which), now=self.now, renew_interval=interval, generation=generation
+        )
+
+    async def change(self, which, changes, max_bytes):
+        return await self.store.change(
+            self.which(which), changes, now=self.now, max_bytes=max_bytes
+        )
+
+    async def rename(self, which, taken):
+        key = self.which(which)
+        if taken is None:
+            new_id = self.new_id()
+        else:
+            other = self.which(taken)
+            alive = await self.store.load(other, now=self.now, renew_interval=None)
+            if alive is None or other.user_id != key.user_id:
+                return None
+            new_id = other.session_id
+        renamed = await self.store.rename(key, new_id, now=self.now)
+        if renamed is not None:
+            self.records.append(renamed)
+        return renamed
+
+    async def rotate(self, which, generation, grace):
+        return await self.store.rotate(self.which(which), generation, now=self.now, grace=grace)
+
+    async def delete(self, which):
+        return await self.store.delete(self.which(which), now=self.now, reason="logout")
+
+    async def delete_user(self, user, keep):
+        kept = None if keep is None else self.which(keep).session_id
+        return sorted(await self.store.delete_user(user, now=self.now, keep=kept, reason="revoked"))
+
+    async def list_user(self, user):
+        return await self.store.list_user(user, now=self.now)
+
+    async def sweep(self, budget):
+        """How many were removed is not compared: memory sweeps in passing, too."""
+        await self.store.sweep(now=self.now, budget=budget)
+
+    async def let_time_pass(self, seconds):
+        self.now += seconds
+
+    async def all_there_is(self):
+        """Return every session that was ever made, as it is now, and the living by themselves."""
+        loaded = [
+            shown(await self.store.load(made.key, now=self.now, renew_interval=None))
+            for made in self.records
+        ]
+        living = sorted([info async for info in self.store.scan(now=self.now)], key=repr)
+        return loaded, living, await self.store.count(now=self.now)
+
+
+def shown(result):
+    """Return a result with its values decoded: a float may be spelled in more than one way."""
+    if isinstance(result, SessionRecord):
+        data = {key: typed(value) for key, value in result.data.items()}
+        fields = (name for name in result.__slots__ if name != "data")
+        return data, [(name, getattr(result, name)) for name in fields]
+    if hasattr(result, "applied"):
+        return result.applied, [typed(value) for value in result.values]
+    return result
+
+
+def typed(value):
+    """Return a decoded value as text that tells 1 from 1.0, and 0.0 from -0.0."""
+    return None if value is None else repr(decode_value(value))
+
+
+async def compare(url, program):
+    redis = RedisStore(url, prefix=f"side-{secrets.token_hex(8)}", timeout=20)
+    await redis.open()
+    try:
+        players = [Player(MemoryStore()), Player(redis)]
+        for step in program:
+            expected, found = [await player.play(step) for player in players]
+            assert found == expected, step
+            expected, found = [await player.all_there_is() for player in players]
+            assert found == expected, step
+    finally:
+        await redis.aclose()
+
+
+def test_redis_does_what_memory_does(server):
+    """Results, errors and their words, data, expiry: the same after every step."""
+
+    @settings(max_examples=150, deadline=None)
+    @given(st.lists(STEPS, min_size=5, max_size=25))
+    def check(program):
+        asyncio.run(compare(server.url, program))
+
+    check()
+
+
+def test_redis_adds_as_memory_does(server):
+    """Any number to any number: the same sum to the last bit, or the same error."""
+
+    @settings(max_examples=300, deadline=None)
+    @given(st.lists(st.tuples(NUMBERS, NUMBERS), min_size=1, max_size=20))
+    def check(pairs):
+        program = [("create", "anna", 60.0, None, {}, None)]
+        for there, by in pairs:
+            changes = [SetValue("a", encode_value(there)), Increment("a", by)]
+            program.append(("change", 0, changes, 1000))
+        asyncio.run(compare(server.url, program))
+
+    check()
