@@ -1,4 +1,4 @@
-"""RedisStore: sessions in Redis or Valkey, alone, behind Sentinel or as a cluster.
+"""RedisStore: sessions in Redis, alone, behind Sentinel or as a cluster.
 
 How records lie in Redis is told in `redis_layout.py`. Each step is one script in `lua/`, which
 declares every key it touches, and asks whether the record lives before it writes. Times come from
