@@ -120,7 +120,7 @@ def _carrier(settings: SessionSettings) -> TokenCarrier:
 
 def _tokens(settings: SessionSettings, clock: Callable[[], float]) -> TokenCodec:
     if settings.jwt_key is None:
-        key = secrets.token_bytes(32)
+        key = secrets.token_bytes(64)  # enough for every algorithm
         if settings.env == "development":
             logger.warning(
                 "MEMSESSION_JWT_KEY is not set: tokens are signed with a random key, so a restart "
