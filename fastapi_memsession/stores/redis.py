@@ -66,7 +66,11 @@ class RedisStore(SessionStore):
 
     async def open(self) -> None:
         """Connect, and warn if this server may lose sessions."""
-        await self._clients.connect()
+        try:
+            await self._clients.connect()
+        except BaseException:
+            await self._clients.aclose()  # nobody closes what was never opened
+            raise
 
     async def aclose(self) -> None:
         """Close the client of the running loop."""

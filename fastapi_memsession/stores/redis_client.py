@@ -149,8 +149,9 @@ class RedisClients:
 
 def _unavailable(error: Exception) -> StoreUnavailable:
     kind = type(error).__name__
-    told = str(error)  # of a cluster there is one class for all, and only the words differ
-    if isinstance(error, _CONFIGURATION_FAULTS) or "WRONGPASS" in told or "NOAUTH" in told:
+    told = str(error)
+    # A cluster's client and a socket's wrap what went wrong into an error of one class for all.
+    if any(isinstance(each, _CONFIGURATION_FAULTS) for each in (error, error.__cause__)):
         return StoreUnavailable(
             f"Redis refuses these credentials or rights ({kind}): look at MEMSESSION_REDIS_URL and "
             "at the server's ACL.",

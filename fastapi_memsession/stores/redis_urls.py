@@ -4,6 +4,7 @@ The settings of the clients are those with which a call fails in time: short tim
 of their own, and pools that are bounded.
 """
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -78,6 +79,22 @@ def _cluster(url: str, timeout: float) -> Callable[[], Client]:
     return make
 
 
+class _OneAtATime(Sentinel):
+    """Asks for the master one caller after another.
+
+    Callers at once would reorder the list of sentinels under each other: one is then in it twice,
+    and another is lost, with its connections open.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)  # type: ignore[no-untyped-call]
+        self._asking = asyncio.Lock()
+
+    async def discover_master(self, service_name: str) -> Any:
+        async with self._asking:
+            return await super().discover_master(service_name)
+
+
 def _sentinel(url: str, timeout: float) -> Callable[[], Client]:
     credentials, hosts, path = _several(url)
     service, _, database = path.strip("/").partition("/")
@@ -86,9 +103,7 @@ def _sentinel(url: str, timeout: float) -> Callable[[], Client]:
 
     def make() -> Client:
         options = _options(timeout)
-        sentinel: Any = Sentinel(  # type: ignore[no-untyped-call]
-            hosts, sentinel_kwargs=options, **credentials, **options
-        )
+        sentinel: Any = _OneAtATime(hosts, sentinel_kwargs=options, **credentials, **options)
         return sentinel.master_for(service, db=int(database or 0))  # type: ignore[no-any-return]
 
     return make
