@@ -50,23 +50,31 @@ def apply_changes(
     return after, ChangeResult(applied=True, values=tuple(values))
 
 
+def not_a_number() -> SessionDataError:
+    """Return the error for an increment of what is no number."""
+    return SessionDataError("What is there cannot be incremented; only a number can.")
+
+
+def sum_out_of_range() -> SessionDataError:
+    """Return the error for an increment whose sum cannot be stored."""
+    return SessionDataError(
+        "The sum is out of range: integers have 64 bits, signed, and floats must stay finite."
+    )
+
+
 def _sum(encoded: bytes, by: int | float) -> bytes:
     value = decode_value(encoded)
     if type(value) not in (int, float):
-        raise SessionDataError(
-            f"A {type(value).__name__} cannot be incremented, only a number can."
-        )
+        raise not_a_number()
     if type(value) is int and type(by) is int:
         total = value + by
         if not (value in _INT64 and by in _INT64 and total in _INT64):
-            raise SessionDataError(
-                "Incrementing is for integers of 64 bits, signed; this is beyond."
-            )
+            raise sum_out_of_range()
         return encode_value(total)
     try:
         result = float(value) + float(by)
     except OverflowError:
         result = math.inf
     if not math.isfinite(result):
-        raise SessionDataError("The sum is beyond what a float can hold.")
+        raise sum_out_of_range()
     return encode_value(result)

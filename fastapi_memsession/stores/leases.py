@@ -31,6 +31,14 @@ def lock_lost(timeout: float) -> LockTimeout:
     )
 
 
+def lease_ran_out() -> LockTimeout:
+    """Return the error for who wrote under a lease that holds the lock no more."""
+    return LockTimeout(
+        "The session's lock ran out before this write, which was refused. "
+        "Do less while holding it, or give it a longer timeout."
+    )
+
+
 class _Waiter:
     __slots__ = ("future", "lease", "loop", "timeout")
 

@@ -14,12 +14,12 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
-from fastapi_memsession.errors import LockTimeout, SessionIdTaken, StoreFull
+from fastapi_memsession.errors import SessionIdTaken, StoreFull
 from fastapi_memsession.records import SessionInfo, SessionKey, SessionRecord
 from fastapi_memsession.stores.base import Change, ChangeResult, EndReason, Rotation, SessionStore
 from fastapi_memsession.stores.changes import apply_changes
 from fastapi_memsession.stores.expiry import ExpiryQueue
-from fastapi_memsession.stores.leases import LeaseTable
+from fastapi_memsession.stores.leases import LeaseTable, lease_ran_out
 from fastapi_memsession.stores.siblings import warn_of_siblings
 from fastapi_memsession.values import check_size
 
@@ -117,10 +117,7 @@ class MemoryStore(SessionStore):
             if record is None:
                 return None
             if lease is not None and not self._leases.is_held(key.session_id, lease, now):
-                raise LockTimeout(
-                    "The session's lock ran out before this write, which was refused. "
-                    "Do less while holding it, or give it a longer timeout."
-                )
+                raise lease_ran_out()
             data, result = apply_changes(record.data, changes)
             if result.applied:
                 check_size(data, max_bytes)

@@ -14,15 +14,11 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
-from fastapi_memsession.errors import (
-    LockTimeout,
-    SessionDataError,
-    SessionIdTaken,
-    StoreUnavailable,
-)
+from fastapi_memsession.errors import SessionIdTaken, StoreUnavailable
 from fastapi_memsession.records import SessionInfo, SessionKey, SessionRecord
 from fastapi_memsession.stores.base import Change, ChangeResult, EndReason, Rotation, SessionStore
-from fastapi_memsession.stores.leases import LeaseTable, lock_lost, lock_not_free
+from fastapi_memsession.stores.changes import not_a_number, sum_out_of_range
+from fastapi_memsession.stores.leases import LeaseTable, lease_ran_out, lock_lost, lock_not_free
 from fastapi_memsession.stores.redis_client import (
     RedisClients,
     ResponseError,
@@ -133,25 +129,22 @@ class RedisStore(SessionStore):
         lease: str | None = None,
     ) -> ChangeResult | None:
         """See SessionStore."""
-        keys = [self._names.session(*key), self._names.lock(key)]
+        keys = [self._names.session(*key)]
+        if lease is not None:
+            keys.append(self._names.lock(key))
         steps = [part for change in changes for part in step_of(change)]
         reply = await self._run("change", keys, repr(now), max_bytes, lease or "", *steps)
         if reply is None:
             return None
         outcome, *rest = reply
         if outcome == b"lease":
-            raise LockTimeout(
-                "The session's lock ran out before this write, which was refused. "
-                "Do less while holding it, or give it a longer timeout."
-            )
+            raise lease_ran_out()
         if outcome == b"large":
             raise too_large(rest[0], max_bytes)
         if outcome == b"text":
-            raise SessionDataError("What is there cannot be incremented, only a number can.")
+            raise not_a_number()
         if outcome == b"range":
-            raise SessionDataError(
-                "Incrementing is for integers of 64 bits and finite floats; this is beyond."
-            )
+            raise sum_out_of_range()
         return ChangeResult(applied=outcome == 1, values=tuple(rest[0]))
 
     async def rename(self, key: SessionKey, session_id: str, *, now: float) -> SessionRecord | None:

@@ -1,24 +1,28 @@
-"""Makes clients for Redis from a URL: one server, Sentinel, Cluster. Connects nothing.
+"""Which client a URL asks for: one server, Sentinel, Cluster. Connects nothing.
 
 The settings of the clients are those with which a call fails in time: short time-outs, no retries
-of their own, and pools that are bounded.
+of their own, and pools that are bounded. Options in the URL (`?ssl_ca_certs=/path&client_name=app`)
+are those of redis-py, and go before ours.
 """
 
 import asyncio
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster, Sentinel
 from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.connection import SSLConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisClusterException
 
 from fastapi_memsession.errors import SettingsError
 
 Client = Redis | RedisCluster
 MAX_CONNECTIONS = 50
-_DEFAULT_PORTS = {"redis+cluster": 6379, "redis+sentinel": 26379}
+_DEFAULT_PORTS = {"cluster": 6379, "sentinel": 26379}
+_OURS = {"decode_responses", "encoding", "protocol", "legacy_responses"}  # how replies are read
 
 
 def client_maker(url: str, *, timeout: float) -> Callable[[], Client]:
@@ -26,7 +30,9 @@ def client_maker(url: str, *, timeout: float) -> Callable[[], Client]:
 
     Args:
         url: `redis://`, `rediss://`, `unix://`, `redis+sentinel://host:port,.../service` or
-            `redis+cluster://host:port,...`; user and password stand before the first host.
+            `redis+cluster://host:port,...`, with TLS `rediss+sentinel://`, `rediss+cluster://`;
+            user and password stand before the first host, options after `?`. Sentinels that ask
+            for a password of their own get it by `sentinel_username`, `sentinel_password`.
         timeout: seconds within which every call is answered or fails.
 
     Raises:
@@ -34,46 +40,38 @@ def client_maker(url: str, *, timeout: float) -> Callable[[], Client]:
     """
     try:
         parts = urlsplit(url)
-        make = _MAKERS[parts.scheme](url, timeout)
-        make()  # whatever is wrong with the URL is told now; nothing is connected yet
-    except (KeyError, ValueError, IndexError, TypeError):
+        make = _MAKERS[parts.scheme.partition("+")[2]](parts, timeout)
+        # Whatever is wrong with the URL is told now; nothing is connected yet.
+        client = make()
+        if isinstance(client, Redis):
+            pool: Any = client.connection_pool
+            pool.make_connection()
+    except (KeyError, ValueError, TypeError, RedisClusterException):
         raise SettingsError(
             "MEMSESSION_REDIS_URL must be redis://, rediss:// or unix://, or "
-            "redis+sentinel://host:port,host:port/service, or redis+cluster://host:port,host:port."
+            "redis+sentinel://host:port,host:port/service, or redis+cluster://host:port,host:port "
+            "(rediss+... for TLS), and its options must be those of redis-py."
         ) from None
     return make
 
 
-def _options(timeout: float) -> dict[str, Any]:
-    return {
-        "socket_timeout": timeout / 2,
-        "socket_connect_timeout": timeout / 2,
-        "retry": Retry(NoBackoff(), 0),
-        "protocol": 2,
-    }
+def _server(parts: SplitResult, timeout: float) -> Callable[[], Client]:
+    options = _options(parts.geturl(), timeout)
+    # Waits for a free connection, where other pools refuse.
+    pooled: dict[str, Any] = {"max_connections": MAX_CONNECTIONS, "timeout": timeout} | options
+    return lambda: Redis.from_pool(BlockingConnectionPool(**pooled))
 
 
-def _server(url: str, timeout: float) -> Callable[[], Client]:
-    def make() -> Client:
-        pool = BlockingConnectionPool.from_url(
-            url, max_connections=MAX_CONNECTIONS, timeout=timeout, **_options(timeout)
-        )
-        return Redis.from_pool(pool)
-
-    return make
-
-
-def _cluster(url: str, timeout: float) -> Callable[[], Client]:
-    credentials, hosts, _ = _several(url)
+def _cluster(parts: SplitResult, timeout: float) -> Callable[[], Client]:
+    hosts, options = _several(parts, "", timeout)
+    pooled: dict[str, Any] = {"max_connections": MAX_CONNECTIONS} | options
 
     def make() -> Client:
         return RedisCluster(
             startup_nodes=[ClusterNode(host, port) for host, port in hosts],
             reinitialize_steps=0,
             require_full_coverage=False,
-            max_connections=MAX_CONNECTIONS,
-            **credentials,
-            **_options(timeout),
+            **pooled,
         )
 
     return make
@@ -95,39 +93,46 @@ class _OneAtATime(Sentinel):
             return await super().discover_master(service_name)
 
 
-def _sentinel(url: str, timeout: float) -> Callable[[], Client]:
-    credentials, hosts, path = _several(url)
-    service, _, database = path.strip("/").partition("/")
+def _sentinel(parts: SplitResult, timeout: float) -> Callable[[], Client]:
+    service, _, database = parts.path.strip("/").partition("/")
     if not service:
         raise ValueError("no service")
+    hosts, options = _several(parts, str(int(database or 0)), timeout)
+    login = {name: options.pop(f"sentinel_{name}", None) for name in ("username", "password")}
+    asking = {name: value for name, value in options.items() if name != "db"} | login
 
     def make() -> Client:
-        options = _options(timeout)
-        sentinel: Any = _OneAtATime(hosts, sentinel_kwargs=options, **credentials, **options)
-        return sentinel.master_for(service, db=int(database or 0))  # type: ignore[no-any-return]
+        sentinel: Any = _OneAtATime(hosts, sentinel_kwargs=asking, **options)
+        return sentinel.master_for(service)  # type: ignore[no-any-return]
 
     return make
 
 
-_MAKERS = {
-    "redis": _server,
-    "rediss": _server,
-    "unix": _server,
-    "redis+cluster": _cluster,
-    "redis+sentinel": _sentinel,
-}
+_MAKERS = {"": _server, "cluster": _cluster, "sentinel": _sentinel}
 
 
-def _several(url: str) -> tuple[dict[str, Any], list[tuple[str, int]], str]:
-    """Split a URL with several hosts into credentials, hosts and path."""
-    parts = urlsplit(url)
-    login, _, names = parts.netloc.rpartition("@")
-    user, _, password = login.partition(":")
-    credentials = {"username": unquote(user), "password": unquote(password)}
+def _options(url: str, timeout: float) -> dict[str, Any]:
+    asked: dict[str, Any] = dict(parse_url(url))
+    if _OURS & asked.keys():
+        raise ValueError("options that are ours")
+    ours = {"socket_timeout": timeout / 2, "socket_connect_timeout": timeout / 2, "protocol": 2}
+    return ours | asked | {"retry": Retry(NoBackoff(), 0)}
+
+
+def _several(
+    parts: SplitResult, database: str, timeout: float
+) -> tuple[list[tuple[str, int]], dict[str, Any]]:
+    """Return the hosts of a URL with several, and the options that hold for all of them."""
+    base, _, kind = parts.scheme.partition("+")
+    login, at, names = parts.netloc.rpartition("@")
     hosts = []
     for name in names.split(","):
-        host, _, port = name.strip().rpartition(":") if ":" in name else (name.strip(), "", "")
-        if not host:
+        split = urlsplit(f"//{name.strip()}")
+        if not split.hostname:
             raise ValueError("no host")
-        hosts.append((host, int(port or _DEFAULT_PORTS[parts.scheme])))
-    return {name: value for name, value in credentials.items() if value}, hosts, parts.path
+        hosts.append((split.hostname, split.port or _DEFAULT_PORTS[kind]))
+    options = _options(f"{base}://{login}{at}localhost/{database}?{parts.query}", timeout)
+    del options["host"]
+    if options.pop("connection_class", None) is SSLConnection:
+        options["ssl"] = True
+    return hosts, options

@@ -249,6 +249,11 @@ def test_without_the_client_library_the_command_is_told():
         "redis+sentinel://:secret@h:1",
         "redis+cluster://:secret@",
         "redis+cluster://:secret@h:x",
+        "redis+cluster://:secret@h?db=2",
+        "redis+cluster://:secret@h?colour=red",
+        "redis+sentinel://:secret@h/service?colour=red",
+        "redis://:secret@h?colour=red",
+        "redis://:secret@h?decode_responses=true",
         "secret",
     ],
 )

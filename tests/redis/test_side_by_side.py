@@ -9,11 +9,9 @@ from hypothesis import strategies as st
 
 from fastapi_memsession import (
     MemoryStore,
-    SessionDataError,
     SessionError,
     SessionKey,
     SessionRecord,
-    SessionTooLarge,
 )
 from fastapi_memsession.stores.base import (
     CompareAndSet,
@@ -98,10 +96,7 @@ class Player:
         try:
             return shown(await getattr(self, name)(*arguments))
         except SessionError as error:
-            # The words about a sum that cannot be are each store's own.
-            own_words = isinstance(error, SessionDataError)
-            own_words = own_words and not isinstance(error, SessionTooLarge)
-            return type(error), None if own_words else str(error)
+            return type(error), str(error)
 
     async def create(self, user, expiration, limit, data, replacing):
         made = SessionRecord(

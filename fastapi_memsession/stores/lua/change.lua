@@ -1,5 +1,5 @@
 -- Apply changes in order, all or none.
--- KEYS: session, lock.  ARGV: now, max bytes, lease or '', then four for each change:
+-- KEYS: session, and the lock if there is a lease.  ARGV: now, max bytes, lease or '', then four for each change:
 --   set key value ''  |  default key value ''  |  delete key '' ''
 --   add key by kind   |  compare key value expected
 -- Returns false if the session is absent, {'lease'} if the lease ran out, {'large', bytes},
