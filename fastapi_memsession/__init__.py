@@ -7,18 +7,26 @@ know of each other; none looks further down:
     errors.py         the SessionError tree
     checks.py         refuse settings that cannot work or are unsafe
     settings.py       SessionSettings
-    records.py        frozen values: Claims, SessionRecord, SessionInfo
+    records.py        frozen values: Claims, SessionRecord, SessionInfo, TokenPair
+    events.py         what happens to sessions, for whoever watches
     values.py         the one codec of stored values
     tokens.py         claims to JWT and back; the only importer of jose
     carriers.py       how a token travels: header, cookie, both
     stores/           the store contract, and the stores that keep it
+    session_data.py   the data of a session: reads, and writes that are done
     session.py        Session: what an endpoint works with
-    provider.py       SessionProvider: log in, open, end, clean up
+    logins.py         the record that a login makes, of checked parts
+    issuer.py         the tokens of a session, and how they reach the client
+    provider.py       SessionProvider: log in, open, renew, end, clean up
+    cleanup.py        the loop that sweeps
     origins.py        the cross-origin rule
     answers.py        errors to HTTP answers
+    response.py       what a response tells the client, and what waits for it
     connection.py     the session of one connection, and what its response tells
     middleware.py     gives each connection its state; follows the lifespan
     dependencies.py   get_session and its kin
+    gates.py          require: who may do what an endpoint does
+    routes.py         session_router: renew, log out, devices
     setup.py          setup_sessions: puts the pieces together
 
 A request walks: middleware -> dependencies -> connection -> provider -> carriers -> tokens ->
@@ -39,13 +47,18 @@ from fastapi_memsession.dependencies import (
     get_provider,
     get_session,
     login_session,
+    logout_session,
+    peek_session,
+    renew_session,
 )
 from fastapi_memsession.errors import (
     CredentialConflict,
     CrossOriginRefused,
+    EndReason,
     InvalidToken,
     LockTimeout,
     NotAuthenticated,
+    NotPermitted,
     SessionDataError,
     SessionEnded,
     SessionError,
@@ -55,9 +68,20 @@ from fastapi_memsession.errors import (
     SettingsError,
     StoreFull,
     StoreUnavailable,
+    TokenExpired,
 )
+from fastapi_memsession.events import SessionEvent
+from fastapi_memsession.gates import require
 from fastapi_memsession.provider import SessionProvider
-from fastapi_memsession.records import Claims, SessionInfo, SessionKey, SessionRecord
+from fastapi_memsession.records import (
+    Claims,
+    SessionInfo,
+    SessionKey,
+    SessionRecord,
+    SessionStats,
+    TokenPair,
+)
+from fastapi_memsession.routes import session_router
 from fastapi_memsession.session import Session
 from fastapi_memsession.settings import SessionSettings
 from fastapi_memsession.setup import setup_sessions
@@ -74,22 +98,26 @@ __all__ = [
     "CredentialConflict",
     "CrossOriginRefused",
     "CurrentSession",
+    "EndReason",
     "HeaderCarrier",
     "InvalidToken",
     "LockTimeout",
     "MemoryStore",
     "NotAuthenticated",
+    "NotPermitted",
     "OptionalSession",
     "Session",
     "SessionDataError",
     "SessionEnded",
     "SessionError",
+    "SessionEvent",
     "SessionIdTaken",
     "SessionInfo",
     "SessionKey",
     "SessionProvider",
     "SessionRecord",
     "SessionSettings",
+    "SessionStats",
     "SessionStore",
     "SessionTooLarge",
     "SessionUsageError",
@@ -97,9 +125,16 @@ __all__ = [
     "StoreFull",
     "StoreUnavailable",
     "TokenCarrier",
+    "TokenExpired",
+    "TokenPair",
     "get_optional_session",
     "get_provider",
     "get_session",
     "login_session",
+    "logout_session",
+    "peek_session",
+    "renew_session",
+    "require",
+    "session_router",
     "setup_sessions",
 ]

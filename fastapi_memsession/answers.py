@@ -18,11 +18,13 @@ from fastapi_memsession.errors import (
     InvalidToken,
     LockTimeout,
     NotAuthenticated,
+    NotPermitted,
     SessionDataError,
     SessionEnded,
     SessionError,
     SessionTooLarge,
     StoreUnavailable,
+    TokenExpired,
 )
 
 T = TypeVar("T")
@@ -34,6 +36,7 @@ _STATUS: dict[type[Exception], HTTPStatus] = {
     NotAuthenticated: HTTPStatus.UNAUTHORIZED,
     CredentialConflict: HTTPStatus.BAD_REQUEST,
     CrossOriginRefused: HTTPStatus.FORBIDDEN,
+    NotPermitted: HTTPStatus.FORBIDDEN,
     SessionTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     SessionDataError: HTTPStatus.UNPROCESSABLE_ENTITY,
     StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -42,6 +45,7 @@ _STATUS: dict[type[Exception], HTTPStatus] = {
 _DETAIL: dict[type[Exception], str] = {
     NotAuthenticated: "Not authenticated",
     SessionEnded: "The session has ended",
+    TokenExpired: "The access token has expired",
     SessionTooLarge: "The session cannot hold that much",
     SessionDataError: "A value cannot be kept in the session",
     StoreUnavailable: "Sessions are unavailable at the moment; try again",
@@ -80,17 +84,32 @@ class Answers:
             logger.error("%s", error)
         elif isinstance(error, SessionDataError):  # most likely the program's mistake: say where
             logger.warning("A value was refused: %s", error, exc_info=error)
+        reason = error.reason if isinstance(error, SessionEnded | NotPermitted) else None
         if isinstance(connection, WebSocket):
-            await self._close(connection, error, detail)
+            await self._close(connection, error, f"{detail}: {reason}" if reason else detail)
             return None
-        return JSONResponse({"detail": detail}, status, self._headers(error))
+        body: dict[str, Any] = {"detail": detail} | ({"reason": reason} if reason else {})
+        if isinstance(error, NotPermitted) and error.max_age is not None:
+            body["max_age"] = error.max_age
+        return JSONResponse(body, status, self._headers(error))
 
     def _headers(self, error: Exception) -> dict[str, str]:
         headers = {"Cache-Control": "no-store"}
         if isinstance(error, NotAuthenticated):
+            challenge = self._scheme
             # No error code when no credential came (RFC 6750 section 3.1).
-            told = isinstance(error, InvalidToken | SessionEnded)
-            headers["WWW-Authenticate"] = self._scheme + (' error="invalid_token"' if told else "")
+            if isinstance(error, InvalidToken | SessionEnded):
+                challenge += ' error="invalid_token"'
+            if isinstance(error, SessionEnded):
+                challenge += f', reason="{error.reason}"'
+            elif isinstance(error, TokenExpired):
+                challenge += ', error_description="The access token has expired"'
+            headers["WWW-Authenticate"] = challenge
+        if isinstance(error, NotPermitted) and error.max_age is not None:  # RFC 9470 section 3
+            headers["WWW-Authenticate"] = (
+                f'{self._scheme} error="insufficient_user_authentication", '
+                f'max_age="{error.max_age:g}"'
+            )
         if isinstance(error, StoreUnavailable):
             headers["Retry-After"] = str(error.retry_after)
         return headers

@@ -61,37 +61,48 @@ def _weak_keys(settings: "SessionSettings") -> Iterator[str]:
 
 def _odd_times(settings: "SessionSettings") -> Iterator[str]:
     zero = timedelta()
-    for name in ("expiration", "max_lifetime", "cleanup_interval", "redis_timeout"):
+    times = "expiration", "max_lifetime", "access_expiration", "cleanup_interval", "redis_timeout"
+    for name in times:
         if getattr(settings, name) <= zero:
             yield f"{name.upper()} must be more than zero seconds"
     if settings.expiration > settings.max_lifetime:
         yield f"EXPIRATION is longer than {PREFIX}MAX_LIFETIME, which ends every session"
+    if settings.refresh_grace < zero:
+        yield "REFRESH_GRACE must not be less than zero seconds"
     interval = settings.renew_interval
     if interval is not None and not zero <= interval < settings.expiration:
         yield f"RENEW_INTERVAL must be at least zero and shorter than {PREFIX}EXPIRATION"
 
 
 def _odd_names(settings: "SessionSettings") -> Iterator[str]:
-    for name in ("header_name", "header_scheme", "cookie_name"):
+    names = "header_name", "header_scheme", "cookie_name"
+    for name in (*names, "refresh_header_name", "refresh_cookie_name"):
         if not _TOKEN.fullmatch(getattr(settings, name)):
             yield f"{name.upper()} has a character that HTTP does not allow there"
-    if _TAKEN_HEADERS.fullmatch(settings.header_name.lower()):
-        yield f"HEADER_NAME cannot be {settings.header_name}, which HTTP itself uses"
+    for name in ("header_name", "refresh_header_name"):
+        if _TAKEN_HEADERS.fullmatch(getattr(settings, name).lower()):
+            yield f"{name.upper()} cannot be {getattr(settings, name)}, which HTTP itself uses"
+    if settings.refresh_header_name.lower() == settings.header_name.lower():
+        yield f"REFRESH_HEADER_NAME is {PREFIX}HEADER_NAME; each token needs a header of its own"
+    if settings.refresh_cookie_name == settings.cookie_name:
+        yield f"REFRESH_COOKIE_NAME is {PREFIX}COOKIE_NAME; each token needs a cookie of its own"
 
 
 def _odd_cookies(settings: "SessionSettings") -> Iterator[str]:
-    domain, path, name = settings.cookie_domain, settings.cookie_path, settings.cookie_name
+    domain, path = settings.cookie_domain, settings.cookie_path
     if not _COOKIE_PATH.fullmatch(path):
         yield "COOKIE_PATH must start with / and hold no space and no semicolon"
     if domain is not None and not _COOKIE_DOMAIN.fullmatch(domain):
         yield "COOKIE_DOMAIN is not a domain name"
     if settings.cookie_samesite == "none" and not settings.secure_cookie:
         yield f"COOKIE_SAMESITE is none, which browsers take with {PREFIX}COOKIE_SECURE=true only"
-    prefixed = name.lower()  # browsers ignore the case of a prefix (RFC 6265bis section 4.1.3)
-    if prefixed.startswith(("__host-", "__secure-")) and not settings.secure_cookie:
-        yield f"COOKIE_NAME has a prefix that needs {PREFIX}COOKIE_SECURE=true"
-    if prefixed.startswith("__host-") and (path != "/" or domain is not None):
-        yield "COOKIE_NAME starts with __Host-, which needs path / and no domain"
+    for name in ("cookie_name", "refresh_cookie_name"):
+        # Browsers ignore the case of a prefix (RFC 6265bis section 4.1.3).
+        prefixed = getattr(settings, name).lower()
+        if prefixed.startswith(("__host-", "__secure-")) and not settings.secure_cookie:
+            yield f"{name.upper()} has a prefix that needs {PREFIX}COOKIE_SECURE=true"
+        if prefixed.startswith("__host-") and (path != "/" or domain is not None):
+            yield f"{name.upper()} starts with __Host-, which needs path / and no domain"
 
 
 def _odd_origins(settings: "SessionSettings") -> Iterator[str]:

@@ -1,72 +1,55 @@
-"""The session of one connection: loaded once, and told to the client with the response.
+"""The session of one connection: loaded once, shared by all who ask.
 
 The state stands in the scope, where mounted applications and inner middlewares find it too. What
-a login or a logout must tell the client goes out with the start of the response, whatever kind of
-response that becomes; a login whose response never starts is undone.
+a login, a renewal, a new id or a logout must tell the client is left to the response.
 """
 
-import asyncio
-import logging
-from typing import Any
+from collections.abc import Callable
+from typing import Unpack
 
-from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
-from starlette.types import Message, Send
+from starlette.types import Send
 
 from fastapi_memsession.answers import Answers
+from fastapi_memsession.carriers import TokenCarrier
 from fastapi_memsession.errors import (
     CredentialConflict,
+    CrossOriginRefused,
     NotAuthenticated,
     SessionEnded,
+    SessionError,
     SessionUsageError,
 )
+from fastapi_memsession.logins import LoginOptions
 from fastapi_memsession.origins import refuse_cross_origin
 from fastapi_memsession.provider import SessionProvider
 from fastapi_memsession.records import SessionKey
+from fastapi_memsession.response import SessionResponse
 from fastapi_memsession.session import Session
-from fastapi_memsession.stores.base import EndReason
-
-logger = logging.getLogger("fastapi_memsession")
 
 SCOPE_KEY = "fastapi_memsession"
 """Where in the scope the state of a connection stands."""
-
-_endings: set[asyncio.Task[None]] = set()  # keeps tasks that outlive their request from vanishing
-_STARTS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
 
 
 class ConnectionState:
     """The session of one HTTP request or WebSocket: loaded once, shared by all who ask."""
 
-    __slots__ = (
-        "_answers",
-        "_created",
-        "_headers",
-        "_refusal",
-        "_replaced",
-        "_send",
-        "_session",
-        "_touched",
-        "provider",
-        "started",
-    )
+    __slots__ = ("_began", "_peeked", "_refusal", "_session", "provider", "response")
 
     def __init__(self, provider: SessionProvider, answers: Answers, send: Send) -> None:
         self.provider = provider
-        self._answers = answers
-        self._send = send
+        self.response = SessionResponse(provider, answers, send)
+        self._began = provider.clock()
         self._session: Session | None = None
-        # The class alone: an error that is kept holds the whole call stack, and each time it is
-        # raised again a little more.
-        self._refusal: type[NotAuthenticated] | None = None
-        self.started = False
-        self._touched = False
-        self._headers: MutableHeaders | None = None
-        self._created: list[SessionKey] = []
-        self._replaced: list[SessionKey] = []
+        self._peeked = False  # the session was looked at, which is no use
+        self._refusal: Callable[[], NotAuthenticated] | None = None
 
-    async def open(self, connection: HTTPConnection) -> Session:
+    async def open(self, connection: HTTPConnection, *, renew: bool = True) -> Session:
         """Return the session that the connection's credential names.
+
+        Args:
+            connection: the request or WebSocket.
+            renew: False for a look that is no use, and extends nothing.
 
         Raises:
             NotAuthenticated: there is none; InvalidToken and SessionEnded tell why.
@@ -74,120 +57,140 @@ class ConnectionState:
             CrossOriginRefused: another origin's page sent an unsafe request.
             StoreUnavailable: the store cannot tell.
         """
-        self._touch(connection)
+        self.response.touch(connection)
         if self._session is None and self._refusal is None:
             try:
-                loaded = await self._load(connection)
-            except NotAuthenticated as error:
-                self._refusal = type(error)
+                loaded = await self._load(connection, renew=renew)
+            except SessionError as error:
+                await self.provider.events.refused(error)
+                if not isinstance(error, NotAuthenticated):
+                    raise
+                self._refusal = error.again()
             else:
                 # A login, or another task that asked at the same time, may have been faster.
-                self._session = self._session or loaded
-        if self._session is None:
+                if self._session is None:
+                    self._adopt(loaded)
+                    self._peeked = not renew
+        session = self._session
+        if session is None:
             raise (self._refusal or NotAuthenticated)()
-        if self._session.destroyed:
-            raise SessionEnded
-        return self._session
+        if session.destroyed:
+            raise SessionEnded("logout")
+        if renew and self._peeked:
+            self._peeked = False
+            await session.load(renew_interval=self.provider.renew_seconds)
+        return session
 
-    async def login(self, connection: HTTPConnection, user_id: str, **options: Any) -> Session:
+    async def login(
+        self, connection: HTTPConnection, user_id: str, **options: Unpack[LoginOptions]
+    ) -> Session:
         """Begin a new session and end the one the connection came with, both with the response."""
-        if self.started:
-            raise SessionUsageError(
-                "login_session() was called after the response started, when no header can carry "
-                "the token any more. Log in before returning the response, or before "
-                "websocket.accept()."
-            )
-        self._touch(connection)
+        self._refuse_late("login_session()")
+        self.response.touch(connection)
         provider = self.provider
         if provider.carrier.ambient:
-            refuse_cross_origin(connection, provider.settings.trusted_origins)
+            try:
+                refuse_cross_origin(connection, provider.settings.trusted_origins)
+            except CrossOriginRefused as error:
+                await provider.events.refused(error)
+                raise
         replaced = self._current_key(connection)
+        client = connection.client
+        options.setdefault("user_agent", connection.headers.get("user-agent"))
+        options.setdefault("address", client.host if client else None)
         login = provider.prepare_login(user_id, **options)
-        key = SessionKey(login.session.user_id, login.session.id)
+        key = login.session.record.key
         try:
-            await provider.begin(login, replacing=replaced)
+            await provider.begin(login, replacing=replaced, since=self._began)
         except BaseException:
             # Refused, cancelled, or stored with the reply lost: whichever it was, it is not.
-            await self._end(key, "undone")
+            await self.response.end(key, "undone")
             raise
-        self._created.append(key)
+        self.response.created.append(key)
         if replaced is not None:
-            self._replaced.append(replaced)
-        self._session = login.session
-        self._headers = login.headers
-        return login.session
+            self.response.replaced.append(replaced)
+        self.response.headers = login.headers
+        return self._adopt(login.session)
 
-    async def send(self, message: Message) -> None:
-        """Pass a message on, with our headers if it starts the response."""
-        if message["type"] not in _STARTS or self.started:
-            await self._send(message)
-            return
-        if self._touched:
-            self._add_headers(message)
-        await self._send(message)
-        self.started = True
-        for key in self._replaced:
-            await self._end(key, "replaced")
+    async def renew(self, connection: HTTPConnection) -> Session:
+        """Exchange the connection's refresh token for the next pair.
 
-    async def finish(self) -> None:
-        """Undo the logins of a connection whose response never started."""
-        if self._created and not self.started:
-            for key in self._created:
-                await self._end(key, "undone")
+        Needs no undoing: until the next pair is used, the same token buys it again.
+        """
+        if self.provider.refresh_carrier is None:
+            raise SessionUsageError(
+                "This application issues no refresh tokens; set MEMSESSION_REFRESH=true."
+            )
+        self._refuse_late("renew_session()")
+        self.response.touch(connection)
+        try:
+            token = self._token(connection, self.provider.refresh_carrier)
+            if token is None:
+                raise NotAuthenticated("The request carries no refresh token; log in first.")
+            login = await self.provider.renew(token)
+        except SessionError as error:
+            await self.provider.events.refused(error)
+            raise
+        self.response.headers = login.headers
+        return self._adopt(login.session)
 
-    async def _load(self, connection: HTTPConnection) -> Session:
-        provider = self.provider
-        credential = provider.carrier.extract(connection)
-        if credential is None:
+    async def logout(self, connection: HTTPConnection) -> bool:
+        """End the session that either token names, and make the client forget both."""
+        try:
+            session = await self.open(connection, renew=False)
+        except NotAuthenticated:
+            session = None
+        # The access token may be over, or its cookie gone, while the session lives.
+        refresh_carrier = self.provider.refresh_carrier
+        token = self._token(connection, refresh_carrier) if refresh_carrier else None
+        self.response.forget = True
+        if session is not None:
+            await session.destroy()
+            return True
+        key = self.provider.tokens.key_of(token) if token else None
+        return key is not None and await self.provider.end(key, reason="logout")
+
+    async def _load(self, connection: HTTPConnection, *, renew: bool) -> Session:
+        token = self._token(connection, self.provider.carrier)
+        if token is None:
             raise NotAuthenticated
+        return await self.provider.open(token, renew=renew)
+
+    def _token(self, connection: HTTPConnection, carrier: TokenCarrier) -> str | None:
+        credential = carrier.extract(connection)
+        if credential is None:
+            return None
         if credential.ambient:
-            refuse_cross_origin(connection, provider.settings.trusted_origins)
-        return await provider.open(credential.token)
+            refuse_cross_origin(connection, self.provider.settings.trusted_origins)
+        return credential.token
 
     def _current_key(self, connection: HTTPConnection) -> SessionKey | None:
-        if isinstance(self._session, Session):
-            return SessionKey(self._session.user_id, self._session.id)
-        try:
-            credential = self.provider.carrier.extract(connection)
-        except CredentialConflict:  # nobody knows which is meant, and a login must still work
-            return None
-        return self.provider.key_of(credential.token) if credential else None
+        if self._session is not None:
+            return self._session.record.key
+        provider = self.provider
+        for carrier in (provider.carrier, provider.refresh_carrier):
+            try:
+                credential = carrier.extract(connection) if carrier else None
+            except CredentialConflict:  # nobody knows which is meant, and a login must still work
+                continue
+            key = provider.tokens.key_of(credential.token) if credential else None
+            if key is not None:
+                return key
+        return None
 
-    def _touch(self, connection: HTTPConnection) -> None:
-        self._touched = True
-        # A mounted application has handlers of its own, and would answer 500.
-        handlers = connection.scope.get("starlette.exception_handlers")
-        if handlers is not None:
-            self._answers.register(handlers[0])
+    def _adopt(self, session: Session) -> Session:
+        session.tellable = not self.response.started
+        self._session = self.response.session = session
+        self._peeked = False
+        return session
 
-    def _add_headers(self, message: Message) -> None:
-        headers = MutableHeaders(raw=list(message.get("headers", ())))
-        carrier = self.provider.carrier
-        if isinstance(self._session, Session) and self._session.destroyed:
-            carrier.clear(headers)
-        elif self._headers is not None:
-            headers.raw.extend(self._headers.raw)
-        if message["type"] != "websocket.accept":
-            headers["Cache-Control"] = "no-store"
-            varies = ", ".join(headers.getlist("vary"))
-            known = {name.strip().lower() for name in varies.split(",")}
-            added = [name for name in carrier.vary if name.lower() not in known]
-            if added and "*" not in known:
-                headers["Vary"] = ", ".join([varies, *added] if varies else added)
-        message["headers"] = headers.raw
-
-    async def _end(self, key: SessionKey, reason: EndReason) -> None:
-        # The client may be gone and this task cancelled: the store must hear of it all the same.
-        task = asyncio.create_task(self._end_or_log(key, reason))
-        _endings.add(task)
-        task.add_done_callback(_endings.discard)
-        await asyncio.shield(task)
-
-    async def _end_or_log(self, key: SessionKey, reason: EndReason) -> None:
-        try:
-            await self.provider.end(key, reason=reason)
-        except Exception:
-            logger.exception("A session that was %s could not be ended; it will expire.", reason)
+    def _refuse_late(self, call: str) -> None:
+        if self.response.started:
+            raise SessionUsageError(
+                f"{call} was called after the response started, when no header can carry the "
+                "token any more. Call it before returning the response, or before "
+                "websocket.accept()."
+            )
 
 
 def state_of(connection: HTTPConnection) -> ConnectionState:

@@ -30,6 +30,15 @@ async def get_optional_session(connection: HTTPConnection) -> Session | None:
         return None
 
 
+async def peek_session(connection: HTTPConnection) -> Session:
+    """Return the live session without using it: its idle expiration goes on as if nobody had come.
+
+    For a page that asks how much time is left (`session.expires_in`). Declared beside
+    `get_session`, it is the same session, and used. Answers as `get_session` does.
+    """
+    return await state_of(connection).open(connection, renew=False)
+
+
 async def get_provider(connection: HTTPConnection) -> SessionProvider:
     """Return the provider of the application that serves this request."""
     return state_of(connection).provider
@@ -71,6 +80,8 @@ async def login_session(
         CrossOriginRefused: another origin's page tries to log a browser in.
         StoreUnavailable: the store cannot answer, or is full.
 
+        SessionEnded: all sessions of this user were ended since the request began.
+
     Whatever is raised, no session was begun.
     """
     return await state_of(connection).login(
@@ -81,3 +92,39 @@ async def login_session(
         expiration=expiration,
         max_lifetime=max_lifetime,
     )
+
+
+async def renew_session(connection: HTTPConnection) -> Session:
+    """Exchange the refresh token that the request carries; the response brings the next pair.
+
+    Counts as a use. The same token buys the same pair again for `MEMSESSION_REFRESH_GRACE`, and
+    until that pair was used: a lost response, or two tabs at once, log nobody out. Any older token
+    ends the session, for it was used by two (RFC 9700 section 4.14.2).
+
+    Args:
+        connection: the Request or, before `accept()`, the WebSocket.
+
+    Raises:
+        NotAuthenticated: no refresh token came.
+        InvalidToken: it does not verify; nothing was changed.
+        SessionEnded: its session is over; `reused` if it was ended because of this token.
+        CredentialConflict: two refresh tokens came, and they differ.
+        CrossOriginRefused: another origin's page tries it.
+        SessionUsageError: the settings ask for no refresh tokens, or the response has started.
+        StoreUnavailable: the store cannot answer.
+    """
+    return await state_of(connection).renew(connection)
+
+
+async def logout_session(connection: HTTPConnection) -> bool:
+    """End the session that the request's tokens name, whichever of them is still good.
+
+    Needs no live session: the response clears the cookies in any case. Returns whether there was
+    a session to end.
+
+    Raises:
+        CredentialConflict: two credentials disagree.
+        CrossOriginRefused: another origin's page tries it.
+        StoreUnavailable: the store cannot answer; nothing is cleared.
+    """
+    return await state_of(connection).logout(connection)

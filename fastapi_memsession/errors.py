@@ -3,9 +3,11 @@
     SessionError
     |- NotAuthenticated        no credential came
     |  |- InvalidToken         a credential came that does not verify
+    |  |  `- TokenExpired      ... because an access token has had its time
     |  `- SessionEnded         a genuine credential, but its session is over
     |- CredentialConflict      two credentials that disagree
     |- CrossOriginRefused      another site's page sent this request
+    |- NotPermitted            the session lives, but may not do this
     |- SessionDataError        a value, key, claim or user id that cannot be stored
     |  `- SessionTooLarge      ... because of its size
     |- StoreUnavailable        the store cannot answer now
@@ -17,6 +19,21 @@
 
 Messages never contain a token, a key or a stored value.
 """
+
+from collections.abc import Callable
+from functools import partial
+from typing import Literal, get_args
+
+ToldReason = Literal["expired", "revoked", "replaced", "evicted", "reused"]
+"""Why a session ended, as a client may know it."""
+
+EndReason = Literal["logout", "expired", "revoked", "replaced", "evicted", "reused", "undone"]
+"""Why a session ended: its user logged out, it expired, was revoked, got a new id or another login
+took its place, made room for newer ones, a refresh token was used twice; or its login never
+reached the client."""
+
+
+_TOLD: dict[str, ToldReason] = {reason: reason for reason in get_args(ToldReason)}
 
 
 class SessionError(Exception):
@@ -31,6 +48,10 @@ class NotAuthenticated(SessionError):
     ) -> None:
         super().__init__(message)
 
+    def again(self) -> Callable[[], "NotAuthenticated"]:
+        """Return what makes this error anew: one that is kept would hold the whole call stack."""
+        return type(self)
+
 
 class InvalidToken(NotAuthenticated):
     """A token came that this application did not issue, or that has expired.
@@ -42,11 +63,36 @@ class InvalidToken(NotAuthenticated):
         super().__init__("The session token is not valid; log in again.")
 
 
-class SessionEnded(NotAuthenticated):
-    """The session is over: destroyed, expired, replaced or evicted. Nothing was written."""
+class TokenExpired(InvalidToken):
+    """A genuine access token whose time is over; its session may live, and be renewed."""
 
-    def __init__(self, message: str = "The session has ended; log in again.") -> None:
+    def __init__(self) -> None:
+        NotAuthenticated.__init__(self, "The access token has expired; renew it, or log in again.")
+
+
+class SessionEnded(NotAuthenticated):
+    """The session is over. Nothing was written.
+
+    Attributes:
+        reason: why, as a client may know it: a logout is `revoked`, too; what nobody remembers
+            was `expired`.
+        user_id: whose session it was, for the log; None if that is not known.
+    """
+
+    def __init__(
+        self,
+        reason: EndReason = "expired",
+        message: str = "The session has ended; log in again.",
+        *,
+        user_id: str | None = None,
+    ) -> None:
         super().__init__(message)
+        self.reason: ToldReason = _TOLD.get(reason, "revoked")
+        self.user_id = user_id
+
+    def again(self) -> Callable[[], NotAuthenticated]:
+        """See NotAuthenticated."""
+        return partial(SessionEnded, self.reason, user_id=self.user_id)
 
 
 class CredentialConflict(SessionError):
@@ -66,6 +112,29 @@ class CrossOriginRefused(SessionError):
             "origin is yours, add it to MEMSESSION_TRUSTED_ORIGINS."
         )
         self.origin = origin
+
+
+class NotPermitted(SessionError):
+    """The session lives, and is not enough for what was asked. Nothing was done.
+
+    Attributes:
+        reason: `claims` if it lacks some, `confirmation` if the user must prove again who they are.
+        max_age: seconds for which such a proof is good here; None for claims.
+        user_id: whose session it is.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: Literal["claims", "confirmation"],
+        max_age: float | None = None,
+        user_id: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.max_age = max_age
+        self.user_id = user_id
 
 
 class SessionDataError(SessionError, ValueError):

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from fastapi_memsession.answers import Answers
+from fastapi_memsession.cleanup import clean_up_forever
 from fastapi_memsession.connection import SCOPE_KEY, ConnectionState
 from fastapi_memsession.errors import SessionError
 from fastapi_memsession.provider import SessionProvider
@@ -42,14 +43,14 @@ class ConnectionMiddleware:
             scope = dict(scope)
         scope[SCOPE_KEY] = state
         try:
-            await self.app(scope, receive, state.send)
+            await self.app(scope, receive, state.response.send)
         except SessionError as error:
             # From a middleware: what is further inside has been answered there.
-            if state.started:
+            if state.response.started:
                 raise
-            await self._answer(scope, receive, state.send, error)
+            await self._answer(scope, receive, state.response.send, error)
         finally:
-            await state.finish()
+            await state.response.finish()
 
     async def _answer(
         self, scope: Scope, receive: Receive, send: Send, error: SessionError
@@ -78,7 +79,7 @@ class ConnectionMiddleware:
                     # Without this, servers take it that lifespans are unsupported, and serve.
                     await send({"type": "lifespan.startup.failed", "message": str(error)})
                     raise
-                clean_up = self._provider.clean_up_forever()
+                clean_up = clean_up_forever(self._provider)
                 # An empty context: nothing of whoever starts the application is kept alive.
                 task = asyncio.create_task(clean_up, context=contextvars.Context())
                 running.append(task)

@@ -1,50 +1,50 @@
-"""SessionProvider: the policy over any store. Logs in, opens, ends, cleans up; knows no FastAPI.
+"""SessionProvider: the policy over any store. Logs in, opens, renews, ends, cleans up; no FastAPI.
 
 One class for every store: what differs between memory and Redis is behind the store contract,
 what must not differ is here.
 """
 
-import asyncio
-import logging
-import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import Any
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from typing import Unpack
 
 from starlette.datastructures import MutableHeaders
 
 from fastapi_memsession.carriers import TokenCarrier
-from fastapi_memsession.errors import (
-    InvalidToken,
-    SessionDataError,
-    SessionEnded,
-    SessionUsageError,
+from fastapi_memsession.errors import EndReason, SessionEnded, TokenExpired
+from fastapi_memsession.events import Events, H
+from fastapi_memsession.issuer import TokenIssuer
+from fastapi_memsession.logins import LoginOptions, changed_claims, new_record
+from fastapi_memsession.records import (
+    Claims,
+    SessionInfo,
+    SessionKey,
+    SessionRecord,
+    SessionStats,
+    TokenPair,
 )
-from fastapi_memsession.records import Claims, SessionKey, SessionRecord
 from fastapi_memsession.session import Session
 from fastapi_memsession.settings import SessionSettings
-from fastapi_memsession.stores.base import EndReason, SessionStore
-from fastapi_memsession.tokens import TokenCodec, new_session_id
-from fastapi_memsession.values import check_size, encode_data
-
-logger = logging.getLogger("fastapi_memsession")
+from fastapi_memsession.stores.base import SessionStore
+from fastapi_memsession.tokens import TokenCodec
 
 SWEEP_BUDGET = 500
 """Sessions that a sweep looks at before it lets others run: well under a millisecond's work."""
 
+# The user whose sessions were all ended by this very request, and when: whoever does that and then
+# logs the user in, as after a change of the password, does not mean to be stopped by it.
+_revoked_here: ContextVar[tuple[str, float]] = ContextVar("memsession_revoked_here")
+
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """A new session, and the response headers that bring its token to the client.
-
-    `record` is what the store keeps from the beginning.
-    """
+    """A session, its tokens, and the response headers that bring them to the client."""
 
     session: Session
+    tokens: TokenPair
     headers: MutableHeaders = field(repr=False)
-    record: SessionRecord = field(repr=False)
 
 
 class SessionProvider:
@@ -53,7 +53,8 @@ class SessionProvider:
     Args:
         settings: how sessions behave.
         store: where records are kept.
-        carrier: how tokens travel.
+        carrier: how access tokens travel.
+        refresh_carrier: how refresh tokens travel; None where the settings ask for none.
         tokens: signs and verifies them.
         clock: seconds since the epoch.
     """
@@ -64,164 +65,236 @@ class SessionProvider:
         *,
         store: SessionStore,
         carrier: TokenCarrier,
+        refresh_carrier: TokenCarrier | None = None,
         tokens: TokenCodec,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.settings = settings
         self.store = store
         self.carrier = carrier
+        self.refresh_carrier = refresh_carrier
         self.tokens = tokens
         self.clock = clock
-        self._idle_seconds = settings.expiration.total_seconds()
-        self._renew_seconds = settings.renew_seconds
-        self._max_bytes = settings.max_data_bytes
+        self.issuer = TokenIssuer(
+            settings, tokens=tokens, carrier=carrier, refresh_carrier=refresh_carrier
+        )
+        self.max_data_bytes = settings.max_data_bytes
+        self.renew_seconds = settings.renew_seconds
+        self.events = Events(clock)
 
-    async def login(self, user_id: str, **options: Any) -> Login:
-        """Make a session for `user_id`. See `login_session`, which also answers the request.
+    def subscribe(self, handler: H) -> H:
+        """Call `handler`, sync or async, with each SessionEvent; also as a decorator.
 
-        Takes the keywords of `prepare_login`.
+        One that raises is logged, and disturbs neither the request nor the other handlers.
         """
+        return self.events.subscribe(handler)
+
+    async def login(self, user_id: str, **options: Unpack[LoginOptions]) -> Login:
+        """Begin a session for `user_id`. See `login_session`, which also answers the request."""
         login = self.prepare_login(user_id, **options)
         await self.begin(login)
         return login
 
-    def prepare_login(
-        self,
-        user_id: str,
-        *,
-        claims: Mapping[str, str] | None = None,
-        data: Mapping[str, object] | None = None,
-        expiration: float | timedelta | None = None,
-        max_lifetime: float | timedelta | None = None,
-    ) -> Login:
+    def prepare_login(self, user_id: str, **options: Unpack[LoginOptions]) -> Login:
         """Make all that a new session is, and store nothing yet.
 
         Everything is checked here, so an error leaves no session behind. Takes and raises what
         `login_session` does.
         """
         now = self.clock()
-        life = self._at_most_max_lifetime("max_lifetime", max_lifetime)
-        idle = min(
-            self._at_most_max_lifetime("expiration", expiration)
-            if expiration is not None
-            else self._idle_seconds,
-            life,
-        )
-        record = SessionRecord(
-            user_id=_checked_user_id(user_id),
-            session_id=new_session_id(),
-            claims=_checked_claims(claims or {}),
-            data=encode_data(data or {}),
-            created_at=now,
-            last_seen_at=now,
-            expires_at=now + idle,
-            deadline=now + life,
-            expiration=idle,
-        )
-        check_size(record.data, self._max_bytes)
-        token = self.tokens.encode(
-            record.key, record.claims, issued_at=now, expires_at=record.deadline
-        )
-        headers = MutableHeaders()
-        self.carrier.inject(headers, token, max_age=math.ceil(life))
-        session = self._session(record, math.floor(now), math.ceil(record.deadline))
-        return Login(session, headers, record)
+        return self._issued(new_record(self.settings, user_id, now=now, **options), now)
 
-    async def begin(self, login: Login, *, replacing: SessionKey | None = None) -> None:
-        """Store a prepared session; one that it is `replacing` is about to be ended."""
-        await self.store.create(
-            login.record,
-            now=login.record.created_at,
+    async def begin(
+        self, login: Login, *, replacing: SessionKey | None = None, since: float | None = None
+    ) -> None:
+        """Store a prepared session. See SessionStore.create for what the arguments mean."""
+        record = login.session.record
+        user_id, revoked_at = _revoked_here.get(("", 0.0))
+        if since is not None and user_id == record.user_id:
+            since = max(since, revoked_at)
+        evicted = await self.store.create(
+            record,
+            now=record.created_at,
             limit_per_user=self.settings.max_sessions_per_user,
             replacing=replacing,
+            since=since,
         )
+        await self.events.tell("created", record.key)
+        for session_id in evicted:
+            await self.events.tell("ended", SessionKey(record.user_id, session_id), "evicted")
 
-    async def open(self, token: str) -> Session:
-        """Return the live session of a token, renewed if it is time to.
+    async def open(self, token: str, *, renew: bool = True) -> Session:
+        """Return the live session of an access token, renewed if it is time to.
+
+        Args:
+            token: the text of the token.
+            renew: False for a look that is no use, and extends nothing.
 
         Raises:
             InvalidToken: the token does not verify; the store was not asked.
             SessionEnded: the token is genuine, but its session is over.
             StoreUnavailable: the store cannot tell.
         """
-        claims = self.tokens.decode(token)
+        try:
+            claims = self.tokens.decode(token)
+        except TokenExpired:
+            if self.refresh_carrier is None:  # such a token lives as long as its session may
+                raise SessionEnded("expired") from None
+            raise
         record = await self.store.load(
-            claims.key, now=self.clock(), renew_interval=self._renew_seconds
+            claims.key,
+            now=self.clock(),
+            renew_interval=self.renew_seconds if renew else None,
+            generation=claims.generation,
         )
         if record is None:
-            raise SessionEnded
-        return self._session(record, claims.issued_at, claims.expires_at)
+            raise await self.ended(claims.key)
+        stale = record.claims != claims.data
+        told = Claims(record.user_id, dict(record.claims), claims.issued_at, claims.expires_at)
+        return Session(record, told, self, stale=stale)
 
-    async def end(self, key: SessionKey, *, reason: EndReason) -> None:
-        """End a session; one that is over already is no error."""
-        await self.store.delete(key, now=self.clock(), reason=reason)
+    async def renew(self, refresh_token: str) -> Login:
+        """Exchange a refresh token for the next pair. See `renew_session`.
 
-    def key_of(self, token: str) -> SessionKey | None:
-        """Return which session a token names; None if it does not verify. Asks no store."""
+        Raises:
+            InvalidToken: the token does not verify; nothing was changed.
+            SessionEnded: its session is over; `reused` if it was exchanged before.
+            StoreUnavailable: the store cannot tell.
+        """
+        now = self.clock()
         try:
-            return self.tokens.decode(token).key
-        except InvalidToken:
+            claims = self.tokens.decode_refresh(refresh_token)
+        except TokenExpired:  # a refresh token lives as long as its session may
+            raise SessionEnded("expired") from None
+        outcome, record = await self.store.rotate(
+            claims.key,
+            claims.generation,
+            now=now,
+            grace=self.settings.refresh_grace.total_seconds(),
+        )
+        if outcome == "reused":
+            await self.events.tell("reused", claims.key)
+            await self.events.tell("ended", claims.key, "reused")
+        if record is None:
+            raise await self.ended(claims.key)
+        login = self._issued(record, now)
+        await self.events.tell("renewed", record.key)
+        return login
+
+    async def regenerate(self, session: Session) -> MutableHeaders | None:
+        """Give a session the id that it asked for; return the headers that bring its tokens.
+
+        None if the session has ended meanwhile.
+        """
+        record, now, session_id = session.record, self.clock(), session.pending_id
+        assert session_id is not None  # noqa: S101 - who calls this has looked
+        confirmed_at = session.confirmed_at
+        after = await self.store.rename(record.key, session_id, now=now, confirmed_at=confirmed_at)
+        if after is None:
             return None
+        issue = self.issuer.issue(after, now=now)
+        session.renamed(after, issue.claims)
+        await self.events.tell("created", after.key)
+        await self.events.tell("ended", record.key, "replaced")
+        return issue.headers
+
+    async def end(self, key: SessionKey, *, reason: EndReason) -> bool:
+        """End a session; return whether it was live. Ending it again is quiet."""
+        live = await self.store.delete(key, now=self.clock(), reason=reason)
+        if live:
+            await self.events.tell("ended", key, reason)
+        return live
+
+    async def ended(self, key: SessionKey) -> SessionEnded:
+        """Return the error for a session that is absent, with the reason if it is remembered."""
+        reason = await self.store.end_reason(key, now=self.clock())
+        return SessionEnded(reason or "expired", user_id=key.user_id)
+
+    async def update_claims(self, user_id: str, /, **claims: str | None) -> int:
+        """Change claims of all sessions of a user; None removes one. Returns how many there are.
+
+        Nobody is logged out: each session's next request sees them and gets a fresh token.
+        Sessions that begin later have the claims that their login gives them.
+
+        Raises:
+            SessionDataError: a claim is no text.
+            SessionTooLarge: some session's token could not carry them. Nothing was changed.
+        """
+        now = self.clock()
+        infos = await self.store.list_user(user_id, now=now)
+        keys = [SessionKey(user_id, info.session_id) for info in infos]
+        found = [await self.store.load(key, now=now, renew_interval=None) for key in keys]
+        records = [record for record in found if record is not None]
+        for record in records:
+            self._check_claims(record, claims)
+        changed = 0
+        for record in records:
+            try:
+                await self.change_claims(record, claims)
+            except SessionEnded:
+                continue
+            changed += 1
+        return changed
+
+    async def change_claims(
+        self, record: SessionRecord, changes: Mapping[str, str | None]
+    ) -> SessionRecord:
+        """Change claims of one session; return its record as it is then. See `update_claims`.
+
+        Raises:
+            SessionEnded: it is absent.
+        """
+        while True:
+            claims = self._check_claims(record, changes)
+            after = await self.store.set_claims(
+                record.key, claims, expected=record.claims, now=self.clock()
+            )
+            if after is None:
+                raise await self.ended(record.key)
+            if after.claims == claims:
+                return after
+            record = after  # somebody else changed them meanwhile
+
+    async def list_sessions(self, user_id: str) -> list[SessionInfo]:
+        """Return a user's live sessions, oldest first: their devices."""
+        return await self.store.list_user(user_id, now=self.clock())
+
+    async def revoke(self, session_id: str, *, user_id: str) -> bool:
+        """End one session of a user; return whether it was live, and that user's."""
+        return await self.end(SessionKey(user_id, session_id), reason="revoked")
+
+    async def revoke_user(self, user_id: str, *, keep: str | None = None) -> list[str]:
+        """End all sessions of a user but the one with the id `keep`; return their ids.
+
+        A login of the user that is under way is stopped, too: its password may be the old one.
+        """
+        now = self.clock()
+        _revoked_here.set((user_id, now))
+        ids = await self.store.delete_user(user_id, now=now, keep=keep, reason="revoked")
+        for session_id in ids:
+            await self.events.tell("ended", SessionKey(user_id, session_id), "revoked")
+        return ids
 
     async def count(self) -> int:
         """Return the number of live sessions."""
         return await self.store.count(now=self.clock())
 
+    async def stats(self) -> SessionStats:
+        """Return what the store can tell about itself at little cost."""
+        return await self.store.stats()
+
     async def sweep(self) -> int:
         """Free what dead sessions take, now. Returns how many were removed."""
         return await self.store.sweep(now=self.clock(), budget=SWEEP_BUDGET)
 
-    async def clean_up_forever(self) -> None:
-        """Sweep every `cleanup_interval` until cancelled. A failed sweep is logged, and retried."""
-        interval = self.settings.cleanup_interval.total_seconds()
-        while True:
-            await asyncio.sleep(interval)
-            try:
-                removed = await self.sweep()
-            except Exception:
-                logger.exception("Cleaning up sessions failed; the next try is in %g s.", interval)
-            else:
-                logger.debug("Cleaned up %d dead sessions.", removed)
+    def _issued(self, record: SessionRecord, now: float) -> Login:
+        issue = self.issuer.issue(record, now=now)
+        return Login(Session(record, issue.claims, self), issue.tokens, issue.headers)
 
-    def _session(self, record: SessionRecord, issued_at: int, expires_at: int) -> Session:
-        return Session(
-            record,
-            Claims(record.user_id, dict(record.claims), issued_at, expires_at),
-            store=self.store,
-            clock=self.clock,
-            max_bytes=self._max_bytes,
-        )
-
-    def _at_most_max_lifetime(self, name: str, value: float | timedelta | None) -> float:
-        longest = self.settings.max_lifetime.total_seconds()
-        if value is None:
-            return longest
-        seconds = value.total_seconds() if isinstance(value, timedelta) else value
-        if not isinstance(seconds, int | float) or not 0 < seconds <= longest:
-            raise SessionUsageError(
-                f"{name} must be more than 0 and at most {longest:g} seconds, which is "
-                "MEMSESSION_MAX_LIFETIME: the longest that any session may live."
-            )
-        return seconds
-
-
-def _checked_user_id(user_id: object) -> str:
-    if not isinstance(user_id, str):
-        raise SessionDataError(
-            f"user_id must be a str, not {type(user_id).__name__}; use str(...)."
-        )
-    if not user_id:
-        raise SessionDataError("user_id is empty; a session must belong to someone.")
-    return user_id
-
-
-def _checked_claims(claims: object) -> dict[str, str]:
-    if not isinstance(claims, Mapping):
-        raise SessionDataError(f"Claims must be a mapping, not a {type(claims).__name__}.")
-    for name, value in claims.items():
-        if not isinstance(name, str) or not isinstance(value, str):
-            raise SessionDataError(
-                f"Claims are text by text, but claim {name!r} is of type {type(value).__name__}; "
-                "use str(...), or put it into the session's data."
-            )
-    return dict(claims)
+    def _check_claims(
+        self, record: SessionRecord, changes: Mapping[str, str | None]
+    ) -> dict[str, str]:
+        """Return the claims after changes, if a token can carry them."""
+        claims = changed_claims(record.claims, changes)
+        self.issuer.issue_access(replace(record, claims=claims), now=self.clock())
+        return claims

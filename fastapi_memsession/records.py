@@ -3,9 +3,15 @@
 Every time is a number of seconds since the epoch, by the application's clock.
 """
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
+
+
+def new_session_id() -> str:
+    """Make a session id: 256 random bits as 43 characters of base64url (ASVS 7.2.3)."""
+    return secrets.token_urlsafe(32)
 
 
 class SessionKey(NamedTuple):
@@ -34,13 +40,54 @@ class Claims:
 
 @dataclass(frozen=True, slots=True)
 class SessionInfo:
-    """A session as an administrator or its owner sees it: no data, nothing secret."""
+    """A session as an administrator or its owner sees it: no data, nothing secret.
+
+    Attributes:
+        user_agent: what the client called itself at login; None if that was not recorded.
+        address: where the login came from; None if that was not recorded.
+    """
 
     user_id: str
     session_id: str
     created_at: float
     last_seen_at: float
     expires_at: float
+    user_agent: str | None = None
+    address: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPair:
+    """The tokens of a session.
+
+    Attributes:
+        access: opens the session.
+        refresh: buys the next pair, once; None if the settings ask for no refresh tokens.
+    """
+
+    access: str = field(repr=False)
+    refresh: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStats:
+    """What a store can tell about itself at little cost; None is what this store cannot.
+
+    Attributes:
+        sessions: sessions that it holds, with those that died and were not swept yet.
+        users: users who have such sessions.
+        data_bytes: bytes of their data: keys and encoded values.
+        server_bytes: bytes of memory that the store's server uses, for whatever it holds.
+        sweeps: sweeps that this process has finished.
+        swept: dead sessions that they removed.
+    """
+
+    sessions: int | None = None
+    users: int | None = None
+    data_bytes: int | None = None
+    server_bytes: int | None = None
+    sweeps: int = 0
+    swept: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +102,9 @@ class SessionRecord:
         expires_at: dead from here on, unless used before. Never past `deadline`.
         deadline: dead from here on, whatever happens (login plus max lifetime).
         expiration: idle expiration of this session, in seconds.
+        confirmed_at: when the user last proved who they are: at login, or since.
+        user_agent: what the client called itself at login, if that is recorded.
+        address: where the login came from, if that is recorded.
         generation: how often its tokens were rotated.
         used_generation: the highest generation that a client has shown to possess.
         rotated_at: when `generation` last grew.
@@ -69,6 +119,9 @@ class SessionRecord:
     expires_at: float
     deadline: float
     expiration: float
+    confirmed_at: float = 0.0
+    user_agent: str | None = None
+    address: str | None = None
     generation: int = 0
     used_generation: int = 0
     rotated_at: float = 0.0
@@ -82,7 +135,13 @@ class SessionRecord:
     def info(self) -> SessionInfo:
         """The part of the record that may be shown."""
         return SessionInfo(
-            self.user_id, self.session_id, self.created_at, self.last_seen_at, self.expires_at
+            self.user_id,
+            self.session_id,
+            self.created_at,
+            self.last_seen_at,
+            self.expires_at,
+            self.user_agent,
+            self.address,
         )
 
     def needs_renewal(self, now: float, interval: float | None) -> bool:

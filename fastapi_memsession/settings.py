@@ -106,12 +106,22 @@ class SessionSettings(BaseSettings):
     renew_interval: Duration | None = None
     """A use closer than this to the last one is not written down; default `expiration` / 20."""
 
+    refresh: bool = False
+    """Log in with a pair of tokens: one that opens the session for `access_expiration`, and one
+    that buys the next pair, once."""
+    access_expiration: Duration = timedelta(minutes=15)
+    """With `refresh`: an access token opens the session for so long."""
+    refresh_grace: Duration = timedelta(seconds=10)
+    """With `refresh`: a token that was exchanged just now is given the same successor again."""
+
     carrier: Annotated[Literal["header", "cookie", "header,cookie"], BeforeValidator(_carrier)] = (
         "header"
     )
     header_name: str = "Authorization"
     header_scheme: str = "Bearer"
+    refresh_header_name: str = "X-Refresh-Token"
     cookie_name: str = "session_token"
+    refresh_cookie_name: str = "refresh_token"
     cookie_path: str = "/"
     cookie_domain: str | None = None
     cookie_secure: bool | None = None
@@ -128,6 +138,8 @@ class SessionSettings(BaseSettings):
     """Memory store: live sessions at most. Past it a login gets 503 and the living stay."""
     max_sessions_per_user: int | None = Field(default=None, ge=1)
     """Past it a login ends the user's oldest session."""
+    record_devices: bool = True
+    """Keep user agent and address of a login, for a list of devices. (Personal data.)"""
     max_data_bytes: int = Field(default=64 * 1024, ge=1)
     """Bytes of keys and encoded values that one session may hold."""
 
@@ -153,14 +165,13 @@ class SessionSettings(BaseSettings):
 
     @property
     def wire_cookie_name(self) -> str:
-        """The cookie's name as browsers see it.
+        """The cookie's name as browsers see it: see `_on_the_wire`."""
+        return self._on_the_wire(self.cookie_name)
 
-        With the prefix `__Host-` wherever a browser would accept it: it then also guarantees
-        that no sibling domain and no plain-HTTP page planted the cookie (RFC 6265bis 4.1.3.2).
-        """
-        may = self.secure_cookie and self.cookie_path == "/" and self.cookie_domain is None
-        plain = not self.cookie_name.startswith(("__Host-", "__Secure-"))
-        return f"__Host-{self.cookie_name}" if may and plain else self.cookie_name
+    @property
+    def wire_refresh_cookie_name(self) -> str:
+        """The name of the refresh token's cookie, likewise."""
+        return self._on_the_wire(self.refresh_cookie_name)
 
     @property
     def renew_seconds(self) -> float:
@@ -168,6 +179,16 @@ class SessionSettings(BaseSettings):
         if self.renew_interval is None:
             return self.expiration.total_seconds() / 20
         return self.renew_interval.total_seconds()
+
+    def _on_the_wire(self, name: str) -> str:
+        """Return a cookie's name as browsers see it.
+
+        With the prefix `__Host-` wherever a browser would accept it: it then also guarantees
+        that no sibling domain and no plain-HTTP page planted the cookie (RFC 6265bis 4.1.3.2).
+        """
+        may = self.secure_cookie and self.cookie_path == "/" and self.cookie_domain is None
+        plain = not name.startswith(("__Host-", "__Secure-"))
+        return f"__Host-{name}" if may and plain else name
 
     @model_validator(mode="after")
     def _refuse_what_cannot_work(self) -> Self:

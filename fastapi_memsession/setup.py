@@ -35,6 +35,7 @@ def setup_sessions(
     *,
     store: SessionStore | None = None,
     carrier: TokenCarrier | None = None,
+    refresh_carrier: TokenCarrier | None = None,
     clock: Callable[[], float] | None = None,
 ) -> SessionProvider:
     """Give an application sessions. Call it once, before the application starts.
@@ -47,7 +48,9 @@ def setup_sessions(
         app: the application.
         settings: default: read from the environment (`MEMSESSION_*`) and `.env`.
         store: where sessions are kept; default: what the settings name.
-        carrier: how tokens travel; default: what the settings name.
+        carrier: how access tokens travel; default: what the settings name.
+        refresh_carrier: how refresh tokens travel, if the settings ask for them; default: as the
+            access tokens do, by a header or cookie of their own.
         clock: returns seconds since the epoch; default `time.time`.
 
     Raises:
@@ -61,7 +64,8 @@ def setup_sessions(
             if twice
             else "app.state.sessions is where setup_sessions() keeps its provider; it is taken."
         )
-    for given, protocol in ((store, SessionStore), (carrier, TokenCarrier)):
+    carriers = (carrier, TokenCarrier), (refresh_carrier, TokenCarrier)
+    for given, protocol in ((store, SessionStore), *carriers):
         if given is not None and not isinstance(given, protocol):
             raise SessionUsageError(f"A {type(given).__name__} is no {protocol.__name__}.")
     if app.middleware_stack is not None:
@@ -70,11 +74,19 @@ def setup_sessions(
             "call it where the application is made."
         )
     settings = settings or SessionSettings()
+    if refresh_carrier is not None and not settings.refresh:
+        raise SessionUsageError(
+            "setup_sessions() was given a carrier for refresh tokens, which the settings do not "
+            "ask for; set MEMSESSION_REFRESH=true."
+        )
     clock = clock or time.time
     provider = SessionProvider(
         settings,
         store=store or _store(settings),
         carrier=carrier or _carrier(settings),
+        refresh_carrier=(refresh_carrier or _refresh_carrier(settings))
+        if settings.refresh
+        else None,
         tokens=_tokens(settings, clock),
         clock=clock,
     )
@@ -105,14 +117,30 @@ def _store(settings: SessionSettings) -> SessionStore:
 
 def _carrier(settings: SessionSettings) -> TokenCarrier:
     header = HeaderCarrier(settings.header_name, settings.header_scheme)
-    cookie = CookieCarrier(
-        settings.wire_cookie_name,
+    cookie = _cookie(settings, settings.wire_cookie_name, http_only=settings.cookie_http_only)
+    return _chosen(settings, header, cookie)
+
+
+def _refresh_carrier(settings: SessionSettings) -> TokenCarrier:
+    # No script has any use for a refresh token: its cookie is hidden whatever the settings say.
+    cookie = _cookie(settings, settings.wire_refresh_cookie_name, http_only=True)
+    return _chosen(settings, HeaderCarrier(settings.refresh_header_name), cookie)
+
+
+def _cookie(settings: SessionSettings, name: str, *, http_only: bool) -> CookieCarrier:
+    return CookieCarrier(
+        name,
         path=settings.cookie_path,
         domain=settings.cookie_domain,
         secure=settings.secure_cookie,
-        http_only=settings.cookie_http_only,
+        http_only=http_only,
         samesite=settings.cookie_samesite,
     )
+
+
+def _chosen(
+    settings: SessionSettings, header: HeaderCarrier, cookie: CookieCarrier
+) -> TokenCarrier:
     if settings.carrier == "header":
         return header
     return cookie if settings.carrier == "cookie" else CompositeCarrier(header, cookie)
@@ -129,12 +157,17 @@ def _tokens(settings: SessionSettings, clock: Callable[[], float]) -> TokenCodec
             )
     else:
         key = settings.jwt_key.get_secret_value().encode()
+    # Nothing lives longer than a session may, and with refresh tokens an access token less.
+    access_life = settings.max_lifetime
+    if settings.refresh:
+        access_life = min(settings.access_expiration, access_life)
     return TokenCodec(
         key,
         previous_keys=[each.get_secret_value().encode() for each in settings.jwt_previous_keys],
         algorithm=settings.jwt_algorithm,
         issuer=settings.issuer,
         audience=settings.audience,
+        access_life=access_life.total_seconds(),
         max_lifetime=settings.max_lifetime.total_seconds(),
         clock=clock,
     )

@@ -9,7 +9,6 @@ import hashlib
 import json
 import math
 import re
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -17,7 +16,13 @@ from jose import jws
 from pydantic_core import to_json
 
 from fastapi_memsession.checks import MIN_KEY_BYTES
-from fastapi_memsession.errors import InvalidToken, SessionDataError, SessionTooLarge, SettingsError
+from fastapi_memsession.errors import (
+    InvalidToken,
+    SessionDataError,
+    SessionTooLarge,
+    SettingsError,
+    TokenExpired,
+)
 from fastapi_memsession.records import SessionKey
 
 try:
@@ -31,12 +36,12 @@ except ImportError:  # pragma: no cover - the declared dependency has it; see th
 MAX_TOKEN_BYTES = 4096
 """A longer token is refused unread, and never issued."""
 
-ACCESS = "access+jwt"
-"""`typ` of an access token (explicit typing, RFC 8725 section 3.11)."""
+ACCESS, REFRESH = "access+jwt", "refresh+jwt"
+"""`typ` of the two kinds of token (explicit typing, RFC 8725 section 3.11)."""
 
 _CLOCK_SKEW = 60  # seconds by which another worker's clock may be ahead of ours
 _CACHE_SIZE = 4096  # verified tokens in each of two halves
-_CLAIMS = frozenset({"iss", "aud", "sub", "sid", "iat", "exp", "data"})
+_CLAIMS = frozenset({"iss", "aud", "sub", "sid", "gen", "iat", "exp"})
 _SESSION_ID = re.compile(r"[A-Za-z0-9_-]{43}")
 
 # Base64url has spare bits at its end: only one spelling of a signature is accepted.
@@ -47,18 +52,27 @@ _SIGNATURE = {
 }
 
 
-def new_session_id() -> str:
-    """Make a session id: 256 random bits as 43 characters of base64url (ASVS 7.2.3)."""
-    return secrets.token_urlsafe(32)
-
-
 class TokenClaims(NamedTuple):
-    """What a verified access token says."""
+    """What a verified token says; `data` are the session's claims, none in a refresh token."""
 
     key: SessionKey
+    generation: int
     data: Mapping[str, str]
     issued_at: int
     expires_at: int
+
+
+class _Kind:
+    """One kind of token: its headers, for signing and as they come in, its claims and its life."""
+
+    __slots__ = ("claims", "headers", "keys", "longest_life", "typ")
+
+    def __init__(self, typ: str, claims: frozenset[str], longest_life: float) -> None:
+        self.typ = typ
+        self.claims = claims
+        self.longest_life = math.ceil(longest_life) + 1  # both ends of a life are rounded outwards
+        self.headers: dict[str, str] = {}
+        self.keys: dict[str, CryptographyHMACKey] = {}
 
 
 class TokenCodec:
@@ -70,7 +84,8 @@ class TokenCodec:
         algorithm: HS256, HS384 or HS512; the token's header has no say in it.
         issuer: `iss` of every token, compared exactly.
         audience: `aud` of every token, compared exactly.
-        max_lifetime: seconds; a token that would live longer is refused.
+        access_life: seconds; an access token that would live longer is refused.
+        max_lifetime: the same for a refresh token.
         clock: seconds since the epoch.
 
     Raises:
@@ -78,16 +93,15 @@ class TokenCodec:
     """
 
     __slots__ = (
+        "_access",
         "_algorithm",
         "_audience",
         "_clock",
         "_issuer",
-        "_keys",
-        "_longest_life",
         "_older",
         "_recent",
+        "_refresh",
         "_shape",
-        "_signing_headers",
         "_signing_key",
     )
 
@@ -99,27 +113,35 @@ class TokenCodec:
         algorithm: str = "HS256",
         issuer: str,
         audience: str,
+        access_life: float,
         max_lifetime: float,
         clock: Callable[[], float],
     ) -> None:
         self._algorithm = algorithm
         self._issuer = issuer
         self._audience = audience
-        self._longest_life = math.ceil(max_lifetime) + 1  # both ends of a life are rounded outwards
         self._clock = clock
         self._shape = re.compile(rf"([A-Za-z0-9_-]+)\.[A-Za-z0-9_-]+\.{_SIGNATURE[algorithm]}")
-        self._keys: dict[str, CryptographyHMACKey] = {}
+        self._access = _Kind(ACCESS, _CLAIMS | {"data"}, access_life)
+        self._refresh = _Kind(REFRESH, _CLAIMS, max_lifetime)
         for secret in (*previous_keys, key):
             self._signing_key = _hmac_key(secret, algorithm)
-            self._signing_headers = {"typ": ACCESS, "kid": _fingerprint(secret)}
-            self._keys[self._sign(b"").partition(".")[0]] = self._signing_key
+            for kind in (self._access, self._refresh):
+                kind.headers = {"typ": kind.typ, "kid": _fingerprint(secret)}
+                kind.keys[self._sign(b"", kind).partition(".")[0]] = self._signing_key
         # Verified tokens, the recent half and the one before it. Two plain dicts and no lock:
         # each step on them is atomic, and a lost entry only costs one verification.
         self._recent: dict[str, TokenClaims] = {}
         self._older: dict[str, TokenClaims] = {}
 
     def encode(
-        self, key: SessionKey, data: Mapping[str, str], *, issued_at: float, expires_at: float
+        self,
+        key: SessionKey,
+        data: Mapping[str, str],
+        *,
+        generation: int = 0,
+        issued_at: float,
+        expires_at: float,
     ) -> str:
         """Sign an access token. Times are seconds since the epoch, rounded outwards to whole ones.
 
@@ -127,23 +149,37 @@ class TokenCodec:
             SessionDataError: user id or claims are not text that UTF-8 can encode.
             SessionTooLarge: the token would be longer than 4096 bytes.
         """
+        claims = self._claims(key, generation, issued_at, expires_at)
+        return self._encode(claims | {"data": dict(data)}, self._access)
+
+    def encode_refresh(
+        self, key: SessionKey, *, generation: int, issued_at: float, expires_at: float
+    ) -> str:
+        """Sign a refresh token; otherwise as `encode`. The same arguments give the same token."""
+        claims = self._claims(key, generation, issued_at, expires_at)
+        return self._encode(claims, self._refresh)
+
+    def _claims(
+        self, key: SessionKey, generation: int, issued_at: float, expires_at: float
+    ) -> dict[str, Any]:
+        return {
+            "iss": self._issuer,
+            "aud": self._audience,
+            "sub": key.user_id,
+            "sid": key.session_id,
+            "gen": generation,
+            "iat": math.floor(issued_at),
+            "exp": math.ceil(expires_at),
+        }
+
+    def _encode(self, claims: dict[str, Any], kind: _Kind) -> str:
         try:
-            payload = to_json(
-                {
-                    "iss": self._issuer,
-                    "aud": self._audience,
-                    "sub": key.user_id,
-                    "sid": key.session_id,
-                    "iat": math.floor(issued_at),
-                    "exp": math.ceil(expires_at),
-                    "data": dict(data),
-                }
-            )
+            payload = to_json(claims)
         except ValueError:
             raise SessionDataError(
                 "The user id or the claims hold a lone surrogate, which no token can carry."
             ) from None
-        token = self._sign(payload)
+        token = self._sign(payload, kind)
         if len(token) > MAX_TOKEN_BYTES:
             raise SessionTooLarge(
                 f"User id and claims make a token of {len(token)} bytes, the limit is "
@@ -159,42 +195,63 @@ class TokenCodec:
         A token that was verified before costs a dictionary look-up and a look at the clock.
 
         Raises:
+            TokenExpired: it is genuine, and its time is over.
             InvalidToken: for every other string there is; no other exception comes out.
         """
         claims = self._recent.get(token)
         if claims is None:
             claims = self._older.get(token)
             if claims is None:
-                try:
-                    claims = self._verify(token)
-                except Exception:  # whatever a hostile token provokes, there is one answer
-                    raise InvalidToken from None
+                claims = self._verified(token, self._access)
             if len(self._recent) >= _CACHE_SIZE:
                 self._older, self._recent = self._recent, {}
             self._recent[token] = claims
         if self._clock() >= claims.expires_at:
-            raise InvalidToken
+            raise TokenExpired
         return claims
 
-    def _sign(self, payload: bytes) -> str:
+    def decode_refresh(self, token: str) -> TokenClaims:
+        """Verify a refresh token and return what it says; otherwise as `decode`."""
+        claims = self._verified(token, self._refresh)
+        if self._clock() >= claims.expires_at:
+            raise TokenExpired
+        return claims
+
+    def key_of(self, token: str) -> SessionKey | None:
+        """Return which session a token of either kind names, also after its time; else None."""
+        for kind in (self._access, self._refresh):
+            try:
+                return self._verified(token, kind).key
+            except InvalidToken:
+                continue
+        return None
+
+    def _sign(self, payload: bytes, kind: _Kind) -> str:
         return jws.sign(  # type: ignore[no-any-return,unused-ignore]
-            payload, self._signing_key, headers=self._signing_headers, algorithm=self._algorithm
+            payload, self._signing_key, headers=kind.headers, algorithm=self._algorithm
         )
 
-    def _verify(self, token: str) -> TokenClaims:
+    def _verified(self, token: str, kind: _Kind) -> TokenClaims:
+        try:
+            return self._verify(token, kind)
+        except Exception:  # whatever a hostile token provokes, there is one answer
+            raise InvalidToken from None
+
+    def _verify(self, token: str, kind: _Kind) -> TokenClaims:
         shape = self._shape.fullmatch(token) if len(token) <= MAX_TOKEN_BYTES else None
         if shape is None:
             raise InvalidToken
         # The header is looked up, not read: it selects among headers that we wrote ourselves.
-        key = self._keys[shape[1]]
+        key = kind.keys[shape[1]]
         payload = jws.verify(token, key, [self._algorithm])
         claims = json.loads(payload, object_pairs_hook=_unique, parse_constant=_refuse)
-        return self._checked(claims)
+        return self._checked(claims, kind)
 
-    def _checked(self, claims: dict[str, Any]) -> TokenClaims:
-        if type(claims) is not dict or claims.keys() != _CLAIMS:
+    def _checked(self, claims: dict[str, Any], kind: _Kind) -> TokenClaims:
+        if type(claims) is not dict or claims.keys() != kind.claims:
             raise InvalidToken
-        user_id, session_id, data = claims["sub"], claims["sid"], claims["data"]
+        user_id, session_id, data = claims["sub"], claims["sid"], claims.get("data", {})
+        generation = claims["gen"]
         issued_at, expires_at = claims["iat"], claims["exp"]
         if not (
             claims["iss"] == self._issuer
@@ -204,14 +261,17 @@ class TokenCodec:
             and _SESSION_ID.fullmatch(session_id)
             and type(data) is dict
             and all(type(value) is str for value in data.values())
+            and type(generation) is int
+            and generation >= 0
             and type(issued_at) is int
             and type(expires_at) is int
             and issued_at <= self._clock() + _CLOCK_SKEW
-            and 0 < expires_at - issued_at <= self._longest_life
+            and 0 < expires_at - issued_at <= kind.longest_life
         ):
             raise InvalidToken
         user_id.encode()  # a lone surrogate is text that nobody could have logged in with
-        return TokenClaims(SessionKey(user_id, session_id), data, issued_at, expires_at)
+        key = SessionKey(user_id, session_id)
+        return TokenClaims(key, generation, data, issued_at, expires_at)
 
 
 def _hmac_key(secret: bytes, algorithm: str) -> CryptographyHMACKey:

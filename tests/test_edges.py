@@ -42,9 +42,9 @@ from fastapi_memsession import (
     login_session,
 )
 from fastapi_memsession.answers import Answers
-from fastapi_memsession.connection import _endings
 from fastapi_memsession.middleware import ConnectionMiddleware
 from fastapi_memsession.origins import refuse_cross_origin
+from fastapi_memsession.response import _endings
 from fastapi_memsession.stores import siblings
 from fastapi_memsession.stores.base import CompareAndSet, Increment, SetValue
 from fastapi_memsession.stores.changes import apply_changes
@@ -346,7 +346,7 @@ def test_settings_decide_whose_tokens_are_valid(make_app, old, new, valid):
     issuing, reading = (make_app(**values).state.sessions for values in (old, new))
     login = asyncio.run(issuing.login("anna"))
     token = login.headers["authorization"].removeprefix("Bearer ")
-    assert (reading.key_of(token) is not None) == valid
+    assert (reading.tokens.key_of(token) is not None) == valid
 
 
 @pytest.mark.parametrize("algorithm", ["HS256", "HS384", "HS512"])
@@ -628,7 +628,7 @@ async def test_no_secret_in_the_repr_of_a_login_or_a_record(provider):
     login = await provider.login("anna", claims={"plan": "gold"}, data={"secret": "s3cret"})
     await login.session.reload()
     token = login.headers["authorization"].removeprefix("Bearer ")
-    for told in (repr(login), repr(login.record), repr(login.session)):
+    for told in (repr(login), repr(login.session.record), repr(login.session)):
         for secret in (token, login.session.id, "gold", "s3cret"):
             assert secret not in told
 
@@ -791,7 +791,7 @@ async def test_an_old_token_that_arrives_late_forgets_nothing(clock):
     await store.rotate(made.key, 0, now=START, grace=10)
     for generation in (1, 0):
         await store.load(made.key, now=START, renew_interval=None, generation=generation)
-    assert await store.rotate(made.key, 0, now=START + 10, grace=10) == "reused"
+    assert (await store.rotate(made.key, 0, now=START + 10, grace=10)).outcome == "reused"
 
 
 async def test_a_failed_comparison_is_none_of_the_limits_business(clock):

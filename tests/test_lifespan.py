@@ -84,7 +84,7 @@ async def test_the_clean_up_runs_while_the_application_does(make_app, clock):
     clock.advance(2 * 86_400)
     async with Lifespan(app) as lifespan:
         await asyncio.wait_for(store.swept.wait(), 5)
-        assert not store._records
+        assert not store._shelf.records
     assert lifespan.stopped == {"type": "lifespan.shutdown.complete"}
     assert store.events == ["open", "aclose"]
     assert not tasks()
@@ -258,7 +258,7 @@ async def test_without_a_lifespan_the_dead_go_in_passing(provider, clock):
     for _ in range(1000):
         await provider.login("anna", expiration=5)
         clock.advance(1)
-    assert len(provider.store._records) < 10
+    assert len(provider.store._shelf.records) < 10
 
 
 async def test_a_mounted_application_needs_no_lifespan(make_app):
@@ -327,8 +327,8 @@ def test_two_applications_without_a_key_do_not_share_one(make_app):
     """It is random for each."""
     first, second = (make_app(jwt_key=None).state.sessions for _ in range(2))
     token = asyncio.run(first.login("anna")).headers["authorization"].removeprefix("Bearer ")
-    assert first.key_of(token)
-    assert second.key_of(token) is None
+    assert first.tokens.key_of(token)
+    assert second.tokens.key_of(token) is None
 
 
 def test_memory_in_production_is_warned_of(make_app, caplog):

@@ -6,11 +6,10 @@ import threading
 import pytest
 
 from fastapi_memsession import MemoryStore, StoreFull
-from fastapi_memsession.records import SessionRecord
+from fastapi_memsession.records import SessionRecord, new_session_id
 from fastapi_memsession.stores.base import Increment
 from fastapi_memsession.stores.expiry import ExpiryQueue
 from fastapi_memsession.stores.leases import LeaseTable, _Waiter
-from fastapi_memsession.tokens import new_session_id
 from tests.conftest import START
 
 
@@ -35,10 +34,10 @@ async def create(store, made, now=START, limit=None):
 
 def traces(store):
     return (
-        len(store._records)
-        + len(store._users)
-        + len(store._queue._slots)
-        + len(store._queue)
+        len(store._shelf.records)
+        + len(store._shelf.users)
+        + len(store._shelf._queue._slots)
+        + len(store._shelf._queue)
         + len(store._leases)
     )
 
@@ -146,7 +145,7 @@ async def test_the_living_of_the_same_second_make_no_room():
     for expiration in (100.25, 100.5, 100.75):
         await create(store, record(expiration=expiration))
     await create(store, record(START + 100.5), START + 100.5)
-    assert len(store._records) == 2
+    assert len(store._shelf.records) == 2
 
 
 async def test_used_sessions_do_not_make_room():

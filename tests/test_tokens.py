@@ -15,7 +15,8 @@ from jose import jws, jwt
 
 from fastapi_memsession import InvalidToken, SessionDataError, SessionKey, SessionTooLarge
 from fastapi_memsession.errors import SettingsError
-from fastapi_memsession.tokens import MAX_TOKEN_BYTES, TokenCodec, new_session_id
+from fastapi_memsession.records import new_session_id
+from fastapi_memsession.tokens import MAX_TOKEN_BYTES, TokenCodec
 from tests.conftest import KEY, START
 
 SECRET = KEY.encode()
@@ -24,7 +25,8 @@ DAY = 86_400
 
 
 def codec(clock, key=SECRET, **values):
-    values = {"issuer": "us", "audience": "you", "max_lifetime": 30 * DAY, **values}
+    lives = {"access_life": 30 * DAY, "max_lifetime": 30 * DAY}
+    values = {"issuer": "us", "audience": "you", **lives, **values}
     return TokenCodec(key, clock=clock, **values)
 
 
@@ -79,6 +81,7 @@ def test_names_on_the_wire_are_the_registered_ones(token):
         "aud": "you",
         "sub": "user_123",
         "sid": "s" * 43,
+        "gen": 0,
         "iat": START,
         "exp": START + DAY,
         "data": {"role": "admin"},

@@ -102,7 +102,7 @@ def test_a_session_that_ends_ends_the_socket_at_its_next_use(client, headers):
         with pytest.raises(WebSocketDisconnect) as caught:
             socket.receive_json()
     assert caught.value.code == 1008
-    assert caught.value.reason == "The session has ended"
+    assert caught.value.reason == "The session has ended: revoked"
 
 
 def test_a_login_by_socket_brings_the_token_with_accept(client, carrier):

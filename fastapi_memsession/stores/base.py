@@ -7,22 +7,29 @@ What holds for every method:
 - Absence is a value, an exception is a fault: None or False means "there is no such live session",
   `StoreUnavailable` means "I cannot tell".
 - Each call is one atomic step. `create` never overwrites, no other call creates.
+- Why a session was ended is remembered for as long as its tokens could live: until its deadline.
+  An id that is remembered is taken.
 - Calls may come from several event loops and threads at once.
 """
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
-from fastapi_memsession.records import SessionInfo, SessionKey, SessionRecord
+from fastapi_memsession.errors import EndReason
+from fastapi_memsession.records import SessionInfo, SessionKey, SessionRecord, SessionStats
 
-EndReason = Literal["logout", "expired", "revoked", "replaced", "evicted", "reused", "undone"]
-"""Why a session ended; for whoever watches, never a condition of ending it."""
+LOGIN_SECONDS = 600
+"""How long a login may be under way, and still be stopped when its user's sessions are ended."""
 
-Rotation = Literal["rotated", "repeated", "reused", "gone"]
-"""What `rotate` found: see there."""
+
+class Rotation(NamedTuple):
+    """What `rotate` found, see there; and the session as it is then, None if it is gone."""
+
+    outcome: Literal["rotated", "repeated", "reused", "gone"]
+    record: SessionRecord | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,14 +123,17 @@ class SessionStore(Protocol):
         now: float,
         limit_per_user: int | None,
         replacing: SessionKey | None = None,
+        since: float | None = None,
     ) -> list[str]:
         """Keep a new record.
 
         With `limit_per_user`, the user's oldest live sessions make room for it. Returns the ids
         of the sessions that were ended so. A session that the new one is `replacing` is about to
-        be ended by the caller: it is left alone, and counts as gone.
+        be ended by the caller: it is left alone, and counts as gone. `since` is when the login
+        began, if it may be stopped: by a `delete_user` later than that.
 
         Raises:
+            SessionEnded: all sessions of the user were ended meanwhile; nothing was changed.
             SessionIdTaken: nothing was changed.
             StoreFull: there is no room; nothing was changed.
         """
@@ -140,9 +150,9 @@ class SessionStore(Protocol):
     ) -> SessionRecord | None:
         """Return the record, renewed if `SessionRecord.needs_renewal` says so; None if absent.
 
-        Renewal is part of the same step and never passes the deadline. With `renew_interval=None`
-        nothing is written. `generation` is that of the token the client showed, if tokens rotate:
-        it is then known to have arrived.
+        Renewal is part of the same step and never passes the deadline; with `renew_interval=None`
+        nothing is renewed. `generation` is that of the token the client showed: it is then known
+        to have arrived.
         """
         ...
 
@@ -168,10 +178,28 @@ class SessionStore(Protocol):
         ...
 
     @abstractmethod
-    async def rename(self, key: SessionKey, session_id: str, *, now: float) -> SessionRecord | None:
-        """Give a live session a new id, with all it holds; the old id is absent from then on.
+    async def set_claims(
+        self,
+        key: SessionKey,
+        claims: Mapping[str, str],
+        *,
+        expected: Mapping[str, str],
+        now: float,
+    ) -> SessionRecord | None:
+        """Replace the claims if they are the expected ones; does not count as a use.
 
-        Returns the record under its new id; None if the session is absent.
+        Returns the record as it is then, which tells whether they were; None if absent.
+        """
+        ...
+
+    @abstractmethod
+    async def rename(
+        self, key: SessionKey, session_id: str, *, now: float, confirmed_at: float | None = None
+    ) -> SessionRecord | None:
+        """Give a live session a new id, with all it holds; the old id was `replaced` from then on.
+
+        `confirmed_at` is when the user proved who they are, if that is why. Returns the record
+        under its new id; None if the session is absent.
 
         Raises:
             SessionIdTaken: by the new id; nothing was changed.
@@ -182,7 +210,7 @@ class SessionStore(Protocol):
     async def rotate(
         self, key: SessionKey, generation: int, *, now: float, grace: float
     ) -> Rotation:
-        """Exchange the token of `generation` for the next one.
+        """Exchange the token of `generation` for the next one; where that can be, it is a use.
 
         - `rotated`: it was the current generation, which has grown by one.
         - `repeated`: it was the previous one, and either the rotation is less than `grace` seconds
@@ -198,6 +226,11 @@ class SessionStore(Protocol):
         ...
 
     @abstractmethod
+    async def end_reason(self, key: SessionKey, *, now: float) -> EndReason | None:
+        """Return why a session was ended; None if it was not, or if that is forgotten."""
+        ...
+
+    @abstractmethod
     async def list_user(self, user_id: str, *, now: float) -> list[SessionInfo]:
         """Return the user's live sessions, oldest first; of the same age, by session id."""
         ...
@@ -206,12 +239,21 @@ class SessionStore(Protocol):
     async def delete_user(
         self, user_id: str, *, now: float, keep: str | None = None, reason: EndReason
     ) -> list[str]:
-        """End all sessions of a user but `keep`. Returns the ids that were live."""
+        """End all sessions of a user but `keep`. Returns the ids that were live.
+
+        Logins of the user that are under way are stopped, if they began before `now` and at most
+        `LOGIN_SECONDS` ago: see `create`.
+        """
         ...
 
     @abstractmethod
     async def count(self, *, now: float) -> int:
         """Return the number of live sessions."""
+        ...
+
+    @abstractmethod
+    async def stats(self) -> SessionStats:
+        """Return what can be told at a cost that does not grow with the sessions."""
         ...
 
     @abstractmethod

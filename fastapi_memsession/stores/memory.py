@@ -1,37 +1,33 @@
 """MemoryStore: sessions in this process, for development, tests and single-process services.
 
-    _records  session id -> record
-    _users    user id -> session ids
-    _queue    session ids by the second from which on they may be dead
-
-A sweep costs what it removes and never walks the living; a renewal costs the queue nothing. No
-step awaits anything, and a thread lock guards each: several event loops may call.
+A sweep costs what it removes and never walks the living; a renewal costs the expiry queue nothing.
+No step on the shelf awaits anything, and a thread lock guards each: several event loops may call.
 """
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
-from fastapi_memsession.errors import SessionIdTaken, StoreFull
-from fastapi_memsession.records import SessionInfo, SessionKey, SessionRecord
-from fastapi_memsession.stores.base import Change, ChangeResult, EndReason, Rotation, SessionStore
+from fastapi_memsession.errors import EndReason, SessionEnded, StoreFull
+from fastapi_memsession.records import SessionInfo, SessionKey, SessionRecord, SessionStats
+from fastapi_memsession.stores.base import Change, ChangeResult, Rotation, SessionStore
 from fastapi_memsession.stores.changes import apply_changes
-from fastapi_memsession.stores.expiry import ExpiryQueue
 from fastapi_memsession.stores.leases import LeaseTable, lease_ran_out
+from fastapi_memsession.stores.shelf import Shelf
 from fastapi_memsession.stores.siblings import warn_of_siblings
 from fastapi_memsession.values import check_size
 
 _SWEPT_PER_LOGIN = 16  # steps in passing, so that the dead go even where no sweep runs
-_SWEPT_FOR_ROOM = 1000  # steps at a time, when a login finds the store full
 
 
 class MemoryStore(SessionStore):
     """Keeps records in dicts. What it holds is gone when the process ends.
 
     Args:
-        max_sessions: live sessions at most; past it `create` raises StoreFull.
+        max_sessions: live sessions at most; past it `create` raises StoreFull. As many that were
+            ended are remembered, with the reason.
     """
 
     def __init__(self, *, max_sessions: int = 100_000) -> None:
@@ -39,9 +35,9 @@ class MemoryStore(SessionStore):
         self._guard = threading.Lock()
         self._sweeping = threading.Lock()
         self._leases = LeaseTable()
-        self._records: dict[str, SessionRecord] = {}
-        self._users: dict[str, dict[str, None]] = {}
-        self._queue = ExpiryQueue()
+        self._shelf = Shelf(max_sessions)
+        self._sweeps = 0
+        self._swept = 0
 
     async def open(self) -> None:
         """Warn if other workers of this server keep sessions of their own."""
@@ -57,30 +53,34 @@ class MemoryStore(SessionStore):
         now: float,
         limit_per_user: int | None,
         replacing: SessionKey | None = None,
+        since: float | None = None,
     ) -> list[str]:
         """See SessionStore."""
+        shelf, user_id = self._shelf, record.user_id
         with self._guard:
-            self._refuse_taken(record.session_id)
-            self._reap(now, _SWEPT_PER_LOGIN)
-            replaced = self._live(replacing, now) if replacing else None
+            if since is not None and shelf.endings.stops(user_id, since, now):
+                raise SessionEnded("revoked")
+            shelf.refuse_taken(record.session_id)
+            shelf.reap(now, _SWEPT_PER_LOGIN)
+            replaced = shelf.live(replacing, now) if replacing else None
             evicted: list[str] = []
             if limit_per_user is not None:
-                mine = [info.session_id for info in self._list(record.user_id, now)]
+                mine = [info.session_id for info in shelf.list_user(user_id, now)]
                 if replaced is not None and replaced.session_id in mine:
                     mine.remove(replaced.session_id)
                 evicted = mine[: max(0, len(mine) + 1 - limit_per_user)]
             leaving = len(evicted) + (replaced is not None)
-            if len(self._records) - leaving >= self._max_sessions:
-                self._make_room(now)
-                if len(self._records) - leaving >= self._max_sessions:
+            if len(shelf.records) - leaving >= self._max_sessions:
+                shelf.make_room(now)
+                if len(shelf.records) - leaving >= self._max_sessions:
                     raise StoreFull(
                         f"The memory store holds {self._max_sessions} live sessions, its limit; "
                         "raise MEMSESSION_MAX_SESSIONS or use Redis.",
                         retry_after=60,
                     )
             for session_id in evicted:
-                self._forget(session_id)
-            self._keep(record)
+                shelf.end(shelf.records[session_id], "evicted", now)
+            shelf.add(record)
             return evicted
 
     async def load(
@@ -93,13 +93,13 @@ class MemoryStore(SessionStore):
     ) -> SessionRecord | None:
         """See SessionStore."""
         with self._guard:
-            record = self._live(key, now)
+            record = self._shelf.live(key, now)
             if record is None:
                 return None
             if record.needs_renewal(now, renew_interval):
-                record = self._put(record.renewed(now))
+                record = self._shelf.put(record.renewed(now))
             if generation is not None and record.used_generation < generation <= record.generation:
-                record = self._put(replace(record, used_generation=generation))
+                record = self._shelf.put(replace(record, used_generation=generation))
             return record
 
     async def change(
@@ -113,7 +113,7 @@ class MemoryStore(SessionStore):
     ) -> ChangeResult | None:
         """See SessionStore."""
         with self._guard:
-            record = self._live(key, now)
+            record = self._shelf.live(key, now)
             if record is None:
                 return None
             if lease is not None and not self._leases.is_held(key.session_id, lease, now):
@@ -121,19 +121,38 @@ class MemoryStore(SessionStore):
             data, result = apply_changes(record.data, changes)
             if result.applied:
                 check_size(data, max_bytes)
-                self._put(replace(record, data=data))
+                self._shelf.put(replace(record, data=data))
             return result
 
-    async def rename(self, key: SessionKey, session_id: str, *, now: float) -> SessionRecord | None:
+    async def set_claims(
+        self,
+        key: SessionKey,
+        claims: Mapping[str, str],
+        *,
+        expected: Mapping[str, str],
+        now: float,
+    ) -> SessionRecord | None:
         """See SessionStore."""
         with self._guard:
-            record = self._live(key, now)
+            record = self._shelf.live(key, now)
+            if record is None or record.claims != expected:
+                return record
+            return self._shelf.put(replace(record, claims=dict(claims)))
+
+    async def rename(
+        self, key: SessionKey, session_id: str, *, now: float, confirmed_at: float | None = None
+    ) -> SessionRecord | None:
+        """See SessionStore."""
+        with self._guard:
+            record = self._shelf.live(key, now)
             if record is None:
                 return None
-            self._refuse_taken(session_id)
-            self._forget(key.session_id)
+            self._shelf.refuse_taken(session_id)
+            self._shelf.end(record, "replaced", now)
+            if confirmed_at is not None:
+                record = replace(record, confirmed_at=confirmed_at)
             record = replace(record, session_id=session_id)
-            self._keep(record)
+            self._shelf.add(record)
             return record
 
     async def rotate(
@@ -141,61 +160,75 @@ class MemoryStore(SessionStore):
     ) -> Rotation:
         """See SessionStore."""
         with self._guard:
-            record = self._live(key, now)
+            record = self._shelf.live(key, now)
             if record is None or generation > record.generation:
-                return "gone"
+                return Rotation("gone", None)
             if generation == record.generation:
-                self._put(
-                    replace(
-                        record,
-                        generation=generation + 1,
-                        used_generation=generation,
-                        rotated_at=now,
-                    )
+                rotated = replace(
+                    record.renewed(now),
+                    generation=generation + 1,
+                    used_generation=generation,
+                    rotated_at=now,
                 )
-                return "rotated"
+                return Rotation("rotated", self._shelf.put(rotated))
             unused = record.used_generation < record.generation
             if generation == record.generation - 1 and (unused or now - record.rotated_at < grace):
-                return "repeated"
-            self._forget(key.session_id)
-            return "reused"
+                return Rotation("repeated", self._shelf.put(record.renewed(now)))
+            self._shelf.end(record, "reused", now)
+            return Rotation("reused", None)
 
     async def delete(self, key: SessionKey, *, now: float, reason: EndReason) -> bool:
         """See SessionStore."""
         with self._guard:
-            live = self._live(key, now) is not None
-            if live:
-                self._forget(key.session_id)
-            return live
+            record = self._shelf.live(key, now)
+            if record is not None:
+                self._shelf.end(record, reason, now)
+            return record is not None
+
+    async def end_reason(self, key: SessionKey, *, now: float) -> EndReason | None:
+        """See SessionStore."""
+        with self._guard:
+            return self._shelf.endings.reason(key, now)
 
     async def list_user(self, user_id: str, *, now: float) -> list[SessionInfo]:
         """See SessionStore."""
         with self._guard:
-            return self._list(user_id, now)
+            return self._shelf.list_user(user_id, now)
 
     async def delete_user(
         self, user_id: str, *, now: float, keep: str | None = None, reason: EndReason
     ) -> list[str]:
         """See SessionStore."""
         with self._guard:
-            ended = [i.session_id for i in self._list(user_id, now) if i.session_id != keep]
+            mine = [info.session_id for info in self._shelf.list_user(user_id, now)]
+            ended = [session_id for session_id in mine if session_id != keep]
             for session_id in ended:
-                self._forget(session_id)
+                self._shelf.end(self._shelf.records[session_id], reason, now)
+            self._shelf.endings.note_all(user_id, now)
             return ended
 
     async def count(self, *, now: float) -> int:
         """See SessionStore. Costs what is dead and not swept yet."""
         with self._guard:
-            return len(self._records) - sum(
-                self._is_dead(each, now) for each in self._queue.due(now)
+            return self._shelf.count(now)
+
+    async def stats(self) -> SessionStats:
+        """See SessionStore. Walks nothing."""
+        with self._guard:
+            return SessionStats(
+                sessions=len(self._shelf.records),
+                users=len(self._shelf.users),
+                data_bytes=self._shelf.data_bytes,
+                sweeps=self._sweeps,
+                swept=self._swept,
             )
 
     async def scan(self, *, now: float) -> AsyncIterator[SessionInfo]:
         """See SessionStore."""
         with self._guard:
-            ids = list(self._records)
+            ids = list(self._shelf.records)
         for session_id in ids:
-            record = self._records.get(session_id)
+            record = self._shelf.records.get(session_id)
             if record is not None and now < record.expires_at:
                 yield record.info
 
@@ -207,11 +240,14 @@ class MemoryStore(SessionStore):
             removed = 0
             while True:
                 with self._guard:
-                    swept, finished = self._reap(now, budget)
+                    swept, finished = self._shelf.reap(now, budget)
                 removed += swept
                 if finished:
-                    return removed
+                    break
                 await asyncio.sleep(0)
+            self._sweeps += 1
+            self._swept += removed
+            return removed
         finally:
             self._sweeping.release()
 
@@ -220,66 +256,3 @@ class MemoryStore(SessionStore):
     ) -> AbstractAsyncContextManager[str]:
         """See SessionStore."""
         return self._leases.hold(key.session_id, timeout=timeout, clock=clock)
-
-    # Everything below runs with the guard held.
-
-    def _live(self, key: SessionKey, now: float) -> SessionRecord | None:
-        record = self._records.get(key.session_id)
-        if record is None or now >= record.expires_at or record.user_id != key.user_id:
-            return None
-        return record
-
-    def _put(self, record: SessionRecord) -> SessionRecord:
-        self._records[record.session_id] = record
-        return record
-
-    def _refuse_taken(self, session_id: str) -> None:
-        if session_id in self._records:
-            raise SessionIdTaken
-
-    def _list(self, user_id: str, now: float) -> list[SessionInfo]:
-        records = (self._records[each] for each in self._users.get(user_id, ()))
-        living = [record.info for record in records if now < record.expires_at]
-        living.sort(key=lambda info: (info.created_at, info.session_id))
-        return living
-
-    def _keep(self, record: SessionRecord) -> None:
-        self._put(record)
-        self._users.setdefault(record.user_id, {})[record.session_id] = None
-        self._queue.put(record.session_id, record.expires_at)
-
-    def _forget(self, session_id: str) -> None:
-        record = self._records.pop(session_id)
-        self._queue.remove(session_id)
-        mine = self._users[record.user_id]
-        del mine[session_id]
-        if not mine:
-            del self._users[record.user_id]
-
-    def _is_dead(self, session_id: str, now: float) -> bool:
-        return now >= self._records[session_id].expires_at
-
-    def _make_room(self, now: float) -> None:
-        removed, finished = 0, False
-        while not removed and not finished:
-            removed, finished = self._reap(now, _SWEPT_FOR_ROOM)
-        if not removed:  # the queue knows whole seconds: look into the one that is under way
-            for session_id in self._queue.under_way(now):
-                if self._is_dead(session_id, now):
-                    self._forget(session_id)
-
-    def _reap(self, now: float, budget: int) -> tuple[int, bool]:
-        """Free what is dead in at most `budget` steps of the queue.
-
-        Returns how many were removed, and whether the queue is done up to `now`.
-        """
-        removed = 0
-        session_ids, finished = self._queue.take(now, budget)
-        for session_id in session_ids:
-            record = self._records[session_id]
-            if now >= record.expires_at:
-                self._forget(session_id)
-                removed += 1
-            else:
-                self._queue.put(session_id, record.expires_at)
-        return removed, finished

@@ -5,33 +5,41 @@ declares every key it touches, and asks whether the record lives before it write
 the caller; the time to live that Redis keeps is only the broom.
 """
 
-import asyncio
-import logging
 import math
-import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any
 
-from fastapi_memsession.errors import SessionIdTaken, StoreUnavailable
-from fastapi_memsession.records import SessionInfo, SessionKey, SessionRecord
-from fastapi_memsession.stores.base import Change, ChangeResult, EndReason, Rotation, SessionStore
-from fastapi_memsession.stores.changes import not_a_number, sum_out_of_range
-from fastapi_memsession.stores.leases import LeaseTable, lease_ran_out, lock_lost, lock_not_free
-from fastapi_memsession.stores.redis_client import (
-    RedisClients,
-    ResponseError,
-    Script,
+from fastapi_memsession.errors import EndReason, SessionEnded, SessionIdTaken
+from fastapi_memsession.records import SessionInfo, SessionKey, SessionRecord, SessionStats
+from fastapi_memsession.stores.base import (
+    LOGIN_SECONDS,
+    Change,
+    ChangeResult,
+    Rotation,
+    SessionStore,
 )
-from fastapi_memsession.stores.redis_layout import Keys, fields_of, record_from, step_of
+from fastapi_memsession.stores.changes import not_a_number, sum_out_of_range
+from fastapi_memsession.stores.leases import lease_ran_out
+from fastapi_memsession.stores.redis_client import RedisClients, Script
+from fastapi_memsession.stores.redis_layout import (
+    Keys,
+    claims_text,
+    fields_of,
+    info_from,
+    record_from,
+    step_of,
+)
+from fastapi_memsession.stores.redis_locks import RedisLocks
 from fastapi_memsession.stores.redis_urls import Client, client_maker
 from fastapi_memsession.values import too_large
 
-logger = logging.getLogger("fastapi_memsession")
-
 _SLACK = 60_000  # milliseconds that Redis keeps a dead record: callers' clocks differ
-_LONGEST_PAUSE = 0.1  # seconds between two looks at a lock that another process holds
+_SCRIPTS = (
+    "change", "create", "delete", "delete_user", "list_user", "load", "rename", "rotate",
+    "set_claims",
+)  # fmt: skip
 
 
 class RedisStore(SessionStore):
@@ -50,15 +58,11 @@ class RedisStore(SessionStore):
         owned = isinstance(client, str)
         make = client_maker(client, timeout=timeout) if isinstance(client, str) else lambda: client
         self._clients = RedisClients(make, timeout=timeout, owned=owned)
+        self._locks = RedisLocks(self._clients)
         self._names = Keys(prefix)
-        self._scripts = {
-            name: Script(name)
-            for name in (
-                "change", "create", "delete", "delete_user", "list_user", "load", "lock",
-                "rename", "rotate", "unlock",
-            )
-        }  # fmt: skip
-        self._here = LeaseTable()  # who of this process waits for a lock: first come first served
+        self._scripts = {name: Script(name) for name in _SCRIPTS}
+        self._sweeps = 0
+        self._swept = 0
 
     async def open(self) -> None:
         """Connect, and warn if this server may lose sessions."""
@@ -79,26 +83,31 @@ class RedisStore(SessionStore):
         now: float,
         limit_per_user: int | None,
         replacing: SessionKey | None = None,
+        since: float | None = None,
     ) -> list[str]:
         """See SessionStore."""
-        session_id, user_id = record.session_id, record.user_id
+        names, session_id, user_id = self._names, record.session_id, record.user_id
         ours = replacing is not None and replacing.user_id == user_id
         arguments = (
             repr(now),
             session_id,
             "" if limit_per_user is None else limit_per_user,
             replacing.session_id if replacing and ours else "",
+            "" if since is None else repr(since),
+            LOGIN_SECONDS,
             _milliseconds(record.deadline - now),
             _milliseconds(record.expires_at - now),
         )
         fields = fields_of(record)
         known: list[str] = []
         while True:
-            keys = [self._names.index(user_id), self._names.session(user_id, session_id)]
-            keys += [self._names.session(user_id, each) for each in known]
+            keys = [names.index(user_id), names.session(*record.key), names.revocation(user_id)]
+            keys += [names.session(user_id, each) for each in known]
             done, *ids = await self._run("create", keys, *arguments, *known, *fields)
             if done == -1:
                 raise SessionIdTaken
+            if done == -2:  # noqa: PLR2004 - see the script
+                raise SessionEnded("revoked")
             listed = [each.decode() for each in ids[0]]
             if done == 1:
                 return listed
@@ -147,7 +156,24 @@ class RedisStore(SessionStore):
             raise sum_out_of_range()
         return ChangeResult(applied=outcome == 1, values=tuple(rest[0]))
 
-    async def rename(self, key: SessionKey, session_id: str, *, now: float) -> SessionRecord | None:
+    async def set_claims(
+        self,
+        key: SessionKey,
+        claims: Mapping[str, str],
+        *,
+        expected: Mapping[str, str],
+        now: float,
+    ) -> SessionRecord | None:
+        """See SessionStore."""
+        keys = [self._names.session(*key)]
+        reply = await self._run(
+            "set_claims", keys, repr(now), claims_text(expected), claims_text(claims)
+        )
+        return record_from(key, reply)
+
+    async def rename(
+        self, key: SessionKey, session_id: str, *, now: float, confirmed_at: float | None = None
+    ) -> SessionRecord | None:
         """See SessionStore."""
         renamed = SessionKey(key.user_id, session_id)
         keys = [
@@ -155,7 +181,8 @@ class RedisStore(SessionStore):
             self._names.session(*key),
             self._names.session(*renamed),
         ]
-        reply = await self._run("rename", keys, repr(now), key.session_id, session_id)
+        confirmed = "" if confirmed_at is None else repr(confirmed_at)
+        reply = await self._run("rename", keys, repr(now), key.session_id, session_id, confirmed)
         if reply == [-1]:
             raise SessionIdTaken
         return record_from(renamed, reply)
@@ -165,21 +192,32 @@ class RedisStore(SessionStore):
     ) -> Rotation:
         """See SessionStore."""
         keys = [self._names.index(key.user_id), self._names.session(*key)]
-        reply = await self._run(
+        reply: list[Any] | None = await self._run(
             "rotate", keys, repr(now), generation, repr(float(grace)), key.session_id
         )
-        return reply.decode()  # type: ignore[no-any-return]
+        if reply is None:
+            return Rotation("gone", None)
+        record = record_from(key, reply[1]) if len(reply) > 1 else None
+        return Rotation(reply[0].decode(), record)
 
     async def delete(self, key: SessionKey, *, now: float, reason: EndReason) -> bool:
         """See SessionStore."""
         keys = [self._names.index(key.user_id), self._names.session(*key)]
-        reply = await self._run("delete", keys, repr(now), key.session_id, idempotent=True)
+        reply = await self._run("delete", keys, repr(now), key.session_id, reason, idempotent=True)
         return bool(reply)
+
+    async def end_reason(self, key: SessionKey, *, now: float) -> EndReason | None:
+        """See SessionStore."""
+        name = self._names.session(*key)
+        reply = await self._clients.call(
+            lambda: self._clients.client.hget(name, "q"), idempotent=True
+        )
+        return None if reply is None else reply.decode()
 
     async def list_user(self, user_id: str, *, now: float) -> list[SessionInfo]:
         """See SessionStore."""
         _, living = await self._sift(self._names.index(user_id), now)
-        infos = [SessionInfo(user_id, each.decode(), *map(float, times)) for each, *times in living]
+        infos = [info_from(user_id, each.decode(), fields) for each, *fields in living]
         return sorted(infos, key=lambda info: (info.created_at, info.session_id))
 
     async def delete_user(
@@ -187,28 +225,33 @@ class RedisStore(SessionStore):
     ) -> list[str]:
         """See SessionStore."""
         index = self._names.index(user_id)
-        known = await self._ids(index)
+        arguments = (repr(now), keep or "", reason, LOGIN_SECONDS * 1000)
+        known = await self._clients.members(index)
         while True:
-            keys = [index, *(self._names.session(user_id, each) for each in known)]
-            done, ids = await self._run("delete_user", keys, repr(now), keep or "", *known)
+            keys = [index, self._names.revocation(user_id)]
+            keys += [self._names.session(user_id, each) for each in known]
+            done, ids = await self._run("delete_user", keys, *arguments, *known)
             listed = [each.decode() for each in ids]
             if done:
                 return listed
             known = listed
 
     async def count(self, *, now: float) -> int:
-        """See SessionStore. Walks all keys: not for every request."""
+        """See SessionStore. Walks all keys."""
         return sum([1 async for _ in self.scan(now=now)])
+
+    async def stats(self) -> SessionStats:
+        """See SessionStore. How many sessions there are only a walk could tell: see `count`."""
+        used = await self._clients.used_bytes()
+        return SessionStats(server_bytes=used, sweeps=self._sweeps, swept=self._swept)
 
     async def scan(self, *, now: float) -> AsyncIterator[SessionInfo]:
         """See SessionStore."""
-        async for key in self._keys("s:*"):
-            name, *times = await self._clients.call(partial(self._times_of, key), idempotent=True)
-            if times[2] is not None and now < float(times[2]):
-                yield SessionInfo(*self._names.parts(key, name), *map(float, times))
-
-    async def _times_of(self, key: str) -> Any:
-        return await self._clients.client.hmget(key, ["n", "c", "l", "e"])
+        async for key in self._clients.keys(self._names.pattern("s:*")):
+            look = partial(self._clients.client.hmget, key, ["n", "c", "l", "e", "a", "i"])
+            name, *fields = await self._clients.call(look, idempotent=True)
+            if fields[2] is not None and now < float(fields[2]):
+                yield info_from(*self._names.parts(key, name), fields)
 
     async def sweep(self, *, now: float, budget: int) -> int:
         """See SessionStore.
@@ -217,74 +260,29 @@ class RedisStore(SessionStore):
         and prunes the indexes.
         """
         removed = 0
-        async for index in self._keys("idx"):
+        async for index in self._clients.keys(self._names.pattern("idx")):
             removed += (await self._sift(index, now))[0]
+        self._sweeps += 1
+        self._swept += removed
         return removed
 
-    @asynccontextmanager
-    async def lock(
+    def lock(
         self, key: SessionKey, *, timeout: float, clock: Callable[[], float]
-    ) -> AsyncIterator[str]:
+    ) -> AbstractAsyncContextManager[str]:
         """See SessionStore. First come first served within a process."""
-        async with self._here.hold(key.session_id, timeout=timeout, clock=clock):
-            lease = await self._take(key, timeout, clock)
-            unlock = partial(self._run, "unlock", [self._names.lock(key)])
-            try:
-                yield lease
-            except BaseException:
-                with suppress(StoreUnavailable):  # it runs out by itself; the error matters more
-                    await unlock(repr(clock()), lease)
-                raise
-            in_time = await unlock(repr(clock()), lease)
-        if not in_time:
-            raise lock_lost(timeout)
-
-    async def _take(self, key: SessionKey, timeout: float, clock: Callable[[], float]) -> str:
-        lease, loop = secrets.token_hex(16), asyncio.get_running_loop()
-        give_up, pause = loop.time() + timeout, 0.005
-        while True:
-            now = clock()
-            until = repr(now + timeout)
-            till = await self._run(
-                "lock", [self._names.lock(key)], repr(now), lease, until, _milliseconds(timeout)
-            )
-            if till == b"":
-                return lease
-            if loop.time() >= give_up:
-                raise lock_not_free(timeout)
-            await asyncio.sleep(min(pause, give_up - loop.time()))
-            pause = min(pause * 2, _LONGEST_PAUSE)
+        return self._locks.hold(self._names.lock(key), timeout=timeout, clock=clock)
 
     async def _run(
         self, name: str, keys: Sequence[str], *arguments: Any, idempotent: bool = False
     ) -> Any:
-        try:
-            return await self._clients.run(
-                self._scripts[name], keys, *arguments, idempotent=idempotent
-            )
-        except ResponseError:
-            logger.error("A key of the sessions holds something else; it is taken as absent.")
-            return None
+        return await self._clients.run(self._scripts[name], keys, *arguments, idempotent=idempotent)
 
     async def _sift(self, index: str, now: float) -> tuple[int, list[Any]]:
-        """Remove a user's dead sessions; return how many, and the times of the living."""
-        ids = await self._ids(index)
+        """Remove a user's dead sessions; return how many, and what may be shown of the living."""
+        ids = await self._clients.members(index)
         keys = [index, *(self._names.of_index(index, each) for each in ids)]
-        removed, living = await self._run("list_user", keys, repr(now), *ids, idempotent=True)
-        return removed, living
-
-    async def _ids(self, index: str) -> list[str]:
-        found = await self._clients.call(
-            lambda: self._clients.client.zrange(index, 0, -1), idempotent=True
-        )
-        return [each.decode() for each in found]
-
-    async def _keys(self, ending: str) -> AsyncIterator[str]:
-        found = self._clients.client.scan_iter(match=self._names.pattern(ending), count=500)
-        while (
-            key := await self._clients.call(partial(anext, found, None), idempotent=False)
-        ) is not None:
-            yield key.decode()
+        found = await self._run("list_user", keys, repr(now), *ids, idempotent=True)
+        return (found[0], found[1]) if found else (0, [])
 
 
 def _milliseconds(seconds: float) -> int:

@@ -7,8 +7,9 @@ deadline or fails; the client itself retries nothing, because it cannot know wha
 import asyncio
 import hashlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from importlib.resources import files
 from typing import Any
 
@@ -26,8 +27,6 @@ from fastapi_memsession.stores.redis_urls import MAX_CONNECTIONS, Client
 
 logger = logging.getLogger("fastapi_memsession")
 
-ResponseError = exceptions.ResponseError
-
 _FAULTS = (exceptions.RedisError, exceptions.RedisClusterException, OSError, TimeoutError)
 _CONFIGURATION_FAULTS = (
     exceptions.AuthenticationError,
@@ -41,7 +40,7 @@ class Script:
 
     def __init__(self, name: str) -> None:
         folder = files("fastapi_memsession.stores") / "lua"
-        self.text = (folder / f"{name}.lua").read_text("utf-8")
+        self.text = "".join((folder / f"{each}.lua").read_text("utf-8") for each in ("life", name))
         self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 
@@ -112,6 +111,28 @@ class RedisClients:
                 "back that were ended. Set appendonly yes."
             )
 
+    async def members(self, index: str) -> list[str]:
+        """Return the members of a sorted set, in its order."""
+        found = await self.call(lambda: self.client.zrange(index, 0, -1), idempotent=True)
+        return [each.decode() for each in found or ()]
+
+    async def keys(self, pattern: str) -> AsyncIterator[str]:
+        """Iterate over the names of keys, of all masters, without holding any of them up."""
+        found = self.client.scan_iter(match=pattern, count=500)
+        while (key := await self.call(partial(anext, found, None), idempotent=False)) is not None:
+            yield key.decode()
+
+    async def used_bytes(self) -> int:
+        """Return the bytes of memory that all masters use."""
+        client = self.client
+        if not isinstance(client, RedisCluster):
+            told = await self.call(lambda: client.info("memory"), idempotent=True)
+            return int(told["used_memory"])
+        by_node = await self.call(
+            lambda: client.info("memory", target_nodes=RedisCluster.PRIMARIES), idempotent=True
+        )
+        return sum(int(told["used_memory"]) for told in by_node.values())
+
     async def run(
         self, script: Script, keys: Sequence[str], *arguments: Any, idempotent: bool = False
     ) -> Any:
@@ -125,7 +146,10 @@ class RedisClients:
         )
 
     async def call(self, command: Callable[[], Awaitable[Any]], *, idempotent: bool) -> Any:
-        """Await what `command` returns, under the deadline; see `run`."""
+        """Await what `command` returns, under the deadline; see `run`.
+
+        Returns None if a key holds something of another type, as if there were nothing.
+        """
         _, gate = self._of_this_loop()
         try:
             async with asyncio.timeout(self._timeout), gate:
@@ -137,7 +161,8 @@ class RedisClients:
                     return await command()
         except _FAULTS as error:
             if "WRONGTYPE" in str(error):  # what is there is not ours; the server is well
-                raise
+                logger.error("A key of the sessions holds something else; it is taken as absent.")
+                return None
             raise _unavailable(error) from None
 
     async def _evaluate(self, script: Script, keys: Sequence[str], arguments: Sequence[Any]) -> Any:

@@ -1,11 +1,14 @@
 """How sessions lie in Redis: names of keys, fields of hashes. Knows no connection.
 
     <prefix>:{<tag>}:s:<session id>   hash: the record
-        c l e d x     created, last seen, expires, deadline, idle expiration; seconds
+        c l e d x v   created, last seen, expires, deadline, idle expiration, confirmed; seconds
         g u r         generation, highest that was used, when it grew
         k z n         claims as JSON, bytes of data, the user id if the tag does not tell it
+        a i           user agent and address at login, if they are recorded
         :<key>        a value as JSON, so that no key of the user's is one of those above
+        q             alone, once the session was ended: why; until its tokens are worthless
     <prefix>:{<tag>}:idx              sorted set: the user's session ids by creation
+    <prefix>:{<tag>}:rev              when all sessions of the user were ended, for a while
     <prefix>:{<tag>}:l:<session id>   lock: lease and the time until which it is held
 
 The tag is `=` and the user id, percent-encoded, or `#` and its hash if that is long: all keys of
@@ -14,14 +17,14 @@ a user are in one slot, whatever the user id.
 
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, unquote
 
 from pydantic_core import from_json, to_json
 
-from fastapi_memsession.records import SessionKey, SessionRecord
+from fastapi_memsession.records import SessionInfo, SessionKey, SessionRecord
 from fastapi_memsession.stores.base import (
     Change,
     CompareAndSet,
@@ -49,6 +52,10 @@ class Keys:
     def index(self, user_id: str) -> str:
         """Name the sessions of a user."""
         return f"{self.prefix}:{{{_tag(user_id)}}}:idx"
+
+    def revocation(self, user_id: str) -> str:
+        """Name when all sessions of a user were ended."""
+        return f"{self.prefix}:{{{_tag(user_id)}}}:rev"
 
     def lock(self, key: SessionKey) -> str:
         """Name the lock of a session."""
@@ -83,16 +90,33 @@ def fields_of(record: SessionRecord) -> list[Any]:
         "e": repr(record.expires_at),
         "d": repr(record.deadline),
         "x": repr(record.expiration),
+        "v": repr(record.confirmed_at),
         "g": record.generation,
         "u": record.used_generation,
         "r": repr(record.rotated_at),
-        "k": to_json(dict(record.claims)),
+        "k": claims_text(record.claims),
         "z": size_of(record.data),
     }
     if _tag(record.user_id)[0] == "#":
         meta["n"] = record.user_id
+    if record.user_agent is not None:
+        meta["a"] = record.user_agent
+    if record.address is not None:
+        meta["i"] = record.address
     data = {f":{key}": value for key, value in record.data.items()}
     return [part for pair in (meta | data).items() for part in pair]
+
+
+def claims_text(claims: Mapping[str, str]) -> bytes:
+    """Return claims as JSON: equal ones as equal bytes."""
+    return to_json(dict(sorted(claims.items())))
+
+
+def info_from(user_id: str, session_id: str, fields: Sequence[bytes | None]) -> SessionInfo:
+    """Return what may be shown of a session, from its fields c, l, e, a and i."""
+    created, seen, expires = (float(each or 0) for each in fields[:3])
+    agent, address = (None if each is None else each.decode() for each in fields[3:])
+    return SessionInfo(user_id, session_id, created, seen, expires, agent, address)
 
 
 def record_from(key: SessionKey, reply: list[bytes] | None) -> SessionRecord | None:
@@ -100,6 +124,7 @@ def record_from(key: SessionKey, reply: list[bytes] | None) -> SessionRecord | N
     if reply is None:
         return None
     found: Mapping[bytes, bytes] = dict(zip(reply[::2], reply[1::2], strict=True))
+    agent, address = found.get(b"a"), found.get(b"i")
     try:
         return SessionRecord(
             *key,
@@ -110,6 +135,9 @@ def record_from(key: SessionKey, reply: list[bytes] | None) -> SessionRecord | N
             expires_at=float(found[b"e"]),
             deadline=float(found[b"d"]),
             expiration=float(found[b"x"]),
+            confirmed_at=float(found[b"v"]),
+            user_agent=None if agent is None else agent.decode(),
+            address=None if address is None else address.decode(),
             generation=int(found[b"g"]),
             used_generation=int(found[b"u"]),
             rotated_at=float(found[b"r"]),

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import pytest
 
 from fastapi_memsession import MemoryStore, SessionRecord, SessionStore
+from fastapi_memsession.records import new_session_id
 from fastapi_memsession.stores.redis import RedisStore
-from fastapi_memsession.tokens import new_session_id
 from tests.redis_server import ADVICE, RedisServer, cluster, find, sentinel
 
 PATIENCE = 20  # seconds that a call may take on a machine that has other things to do

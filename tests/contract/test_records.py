@@ -59,7 +59,7 @@ async def test_a_session_of_another_user_is_absent(store, kept, clock):
     assert not await store.delete(key, now=clock(), reason="logout")
     assert await store.change(key, (), now=clock(), max_bytes=1000) is None
     assert await store.rename(key, "new", now=clock()) is None
-    assert await store.rotate(key, 0, now=clock(), grace=10) == "gone"
+    assert (await store.rotate(key, 0, now=clock(), grace=10)).outcome == "gone"
     assert await load(store, kept.key, clock) == kept
 
 
@@ -85,7 +85,7 @@ async def test_a_dead_record_is_absent_for_every_call(store, kept, clock):
     assert await load(store, kept.key, clock, renew=0) is None
     assert await store.change(kept.key, (), now=now, max_bytes=1000) is None
     assert await store.rename(kept.key, "new", now=now) is None
-    assert await store.rotate(kept.key, 0, now=now, grace=10) == "gone"
+    assert (await store.rotate(kept.key, 0, now=now, grace=10)).outcome == "gone"
     assert not await store.delete(kept.key, now=now, reason="logout")
     assert await store.list_user("anna", now=now) == []
     assert await store.delete_user("anna", now=now, reason="revoked") == []
@@ -286,15 +286,15 @@ async def test_a_rotation_advances_the_generation_once(store, kept, clock):
     results = await asyncio.gather(
         *(store.rotate(kept.key, 0, now=clock(), grace=10) for _ in range(20))
     )
-    assert sorted(results) == ["repeated"] * 19 + ["rotated"]
+    assert sorted(each.outcome for each in results) == ["repeated"] * 19 + ["rotated"]
     assert (await load(store, kept.key, clock)).generation == 1
 
 
 async def test_a_lost_successor_can_be_fetched_again(store, kept, clock):
     """Long after the grace period, as long as the successor was never used."""
-    assert await store.rotate(kept.key, 0, now=clock(), grace=10) == "rotated"
+    assert (await store.rotate(kept.key, 0, now=clock(), grace=10)).outcome == "rotated"
     clock.advance(90)
-    assert await store.rotate(kept.key, 0, now=clock(), grace=10) == "repeated"
+    assert (await store.rotate(kept.key, 0, now=clock(), grace=10)).outcome == "repeated"
 
 
 async def test_a_parent_is_refused_once_its_child_was_seen(store, kept, clock):
@@ -302,23 +302,25 @@ async def test_a_parent_is_refused_once_its_child_was_seen(store, kept, clock):
     await store.rotate(kept.key, 0, now=clock(), grace=10)
     assert await load(store, kept.key, clock, generation=1) is not None
     clock.advance(9.999)
-    assert await store.rotate(kept.key, 0, now=clock(), grace=10) == "repeated"
+    assert (await store.rotate(kept.key, 0, now=clock(), grace=10)).outcome == "repeated"
     clock.advance(0.001)
-    assert await store.rotate(kept.key, 0, now=clock(), grace=10) == "reused"
+    assert (await store.rotate(kept.key, 0, now=clock(), grace=10)).outcome == "reused"
     assert await load(store, kept.key, clock) is None
 
 
 async def test_a_grandparent_is_refused_inside_the_grace_period(store, kept, clock):
     """Two generations back is theft, however fast."""
     for generation in (0, 1):
-        assert await store.rotate(kept.key, generation, now=clock(), grace=10) == "rotated"
-    assert await store.rotate(kept.key, 0, now=clock(), grace=10) == "reused"
+        assert (
+            await store.rotate(kept.key, generation, now=clock(), grace=10)
+        ).outcome == "rotated"
+    assert (await store.rotate(kept.key, 0, now=clock(), grace=10)).outcome == "reused"
     assert await load(store, kept.key, clock) is None
 
 
 async def test_a_generation_that_never_was_changes_nothing(store, kept, clock):
     """Neither rotating nor loading with it."""
-    assert await store.rotate(kept.key, 1, now=clock(), grace=10) == "gone"
+    assert (await store.rotate(kept.key, 1, now=clock(), grace=10)).outcome == "gone"
     assert await load(store, kept.key, clock, generation=1) == kept
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from fastapi_memsession import SessionRecord
-from fastapi_memsession.tokens import new_session_id
+from fastapi_memsession.records import new_session_id
 from tests.conftest import START
 from tests.redis_server import ADVICE, Cluster, RedisServer, cluster, find
 

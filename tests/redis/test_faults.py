@@ -9,9 +9,9 @@ import sys
 import pytest
 
 from fastapi_memsession import SessionRecord, SettingsError, StoreUnavailable
+from fastapi_memsession.records import new_session_id
 from fastapi_memsession.stores.base import Increment, SetValue
 from fastapi_memsession.stores.redis import RedisStore
-from fastapi_memsession.tokens import new_session_id
 from tests.conftest import START
 from tests.redis_server import RedisServer
 

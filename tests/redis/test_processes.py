@@ -6,8 +6,8 @@ import pytest
 from redis.asyncio import Redis
 
 from fastapi_memsession import LockTimeout, SessionRecord
+from fastapi_memsession.records import new_session_id
 from fastapi_memsession.stores.redis import RedisStore
-from fastapi_memsession.tokens import new_session_id
 from tests.conftest import START
 from tests.redis_server import RedisServer
 
@@ -77,14 +77,14 @@ async def test_ending_all_of_a_users_sessions_sees_those_that_come_meanwhile(sto
     here, there = stores
     first, second = record(), record()
     await here.create(first, now=START, limit_per_user=None)
-    look_up = here._ids
+    look_up = here._clients.members
 
     async def look_up_and_be_late(index):
         ids = await look_up(index)
         await there.create(second, now=START, limit_per_user=None)
         return ids
 
-    monkeypatch.setattr(here, "_ids", look_up_and_be_late)
+    monkeypatch.setattr(here._clients, "members", look_up_and_be_late)
     ended = await here.delete_user("anna", now=START, reason="revoked")
     assert sorted(ended) == sorted([first.session_id, second.session_id])
     assert await there.list_user("anna", now=START) == []

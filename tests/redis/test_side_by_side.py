@@ -150,7 +150,10 @@ class Player:
         return renamed
 
     async def rotate(self, which, generation, grace):
-        return await self.store.rotate(self.which(which), generation, now=self.now, grace=grace)
+        outcome, record = await self.store.rotate(
+            self.which(which), generation, now=self.now, grace=grace
+        )
+        return outcome, record and shown(record)
 
     async def delete(self, which):
         return await self.store.delete(self.which(which), now=self.now, reason="logout")

@@ -4,9 +4,8 @@
 --   add key by kind   |  compare key value expected
 -- Returns false if the session is absent, {'lease'} if the lease ran out, {'large', bytes},
 -- {'text'} or {'range'} for an increment that cannot be, else {applied, values}.
-local session, now = KEYS[1], tonumber(ARGV[1])
-local expires = redis.call('HGET', session, 'e')
-if not expires or now >= tonumber(expires) then return false end
+local session, now = KEYS[1], alive(KEYS[1], ARGV[1])
+if not now then return false end
 if ARGV[3] ~= '' then
   local lease, till = string.match(redis.call('GET', KEYS[2]) or '', '^(%x+):(.+)$')
   if lease ~= ARGV[3] or now >= tonumber(till) then return {'lease'} end

@@ -1,13 +1,14 @@
--- Give the times of live sessions; remove those that are dead, and forget those that are gone.
+-- Give what may be shown of live sessions; remove those that are dead, forget those that are gone.
 -- KEYS: index, then sessions.  ARGV: now, then their ids.
--- Returns {how many were removed, for each live one: {id, created, seen, expires}}.
+-- Returns {how many were removed, for each live one: {id, created, seen, expires, agent, address}}.
 local now, removed, living = tonumber(ARGV[1]), 0, {}
 for i = 2, #KEYS do
-  local created, seen, expires = unpack(redis.call('HMGET', KEYS[i], 'c', 'l', 'e'))
+  local created, seen, expires, agent, address =
+    unpack(redis.call('HMGET', KEYS[i], 'c', 'l', 'e', 'a', 'i'))
   if expires and now < tonumber(expires) then
-    living[#living + 1] = {ARGV[i], created, seen, expires}
+    living[#living + 1] = {ARGV[i], created, seen, expires, agent, address}
   else
-    removed = removed + redis.call('DEL', KEYS[i])
+    if expires then removed = removed + redis.call('DEL', KEYS[i]) end
     redis.call('ZREM', KEYS[1], ARGV[i])
   end
 end

@@ -1,10 +1,15 @@
 -- Give a live session a new id.
--- KEYS: index, session, the session under its new id.  ARGV: now, old id, new id.
+-- KEYS: index, session, the session under its new id.
+-- ARGV: now, old id, new id, when the user proved who they are or ''.
 -- Returns false if the session is absent, {-1} if the new id is taken, else the record.
-local expires = redis.call('HGET', KEYS[2], 'e')
-if not expires or tonumber(ARGV[1]) >= tonumber(expires) then return false end
-if redis.call('EXISTS', KEYS[3]) == 1 then return {-1} end
-redis.call('RENAME', KEYS[2], KEYS[3])
-redis.call('ZREM', KEYS[1], ARGV[2])
-redis.call('ZADD', KEYS[1], redis.call('HGET', KEYS[3], 'c'), ARGV[3])
-return redis.call('HGETALL', KEYS[3])
+local index, session, renamed, now = KEYS[1], KEYS[2], KEYS[3], alive(KEYS[2], ARGV[1])
+if not now then return false end
+if redis.call('EXISTS', renamed) == 1 then return {-1} end
+redis.call('RENAME', session, renamed)
+local created, deadline = unpack(redis.call('HMGET', renamed, 'c', 'd'))
+redis.call('HSET', session, 'q', 'replaced')
+redis.call('PEXPIRE', session, math.ceil((tonumber(deadline) - now) * 1000))
+if ARGV[4] ~= '' then redis.call('HSET', renamed, 'v', ARGV[4]) end
+redis.call('ZREM', index, ARGV[2])
+redis.call('ZADD', index, created, ARGV[3])
+return redis.call('HGETALL', renamed)

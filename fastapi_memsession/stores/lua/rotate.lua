@@ -1,19 +1,22 @@
 -- Exchange the token of a generation for the next one.
 -- KEYS: index, session.  ARGV: now, generation, grace, id.
-local index, session, now, shown = KEYS[1], KEYS[2], tonumber(ARGV[1]), tonumber(ARGV[2])
-local expires, generation, used, rotated =
-  unpack(redis.call('HMGET', session, 'e', 'g', 'u', 'r'))
-if not expires or now >= tonumber(expires) then return 'gone' end
+-- Returns {outcome, record}, without a record if it is gone or was reused.
+local index, session, now, shown = KEYS[1], KEYS[2], alive(KEYS[2], ARGV[1]), tonumber(ARGV[2])
+if not now then return {'gone'} end
+local generation, used, rotated = unpack(redis.call('HMGET', session, 'g', 'u', 'r'))
 generation = tonumber(generation)
-if shown > generation then return 'gone' end
+if shown > generation then return {'gone'} end
+local outcome
 if shown == generation then
+  outcome = 'rotated'
   redis.call('HSET', session, 'g', shown + 1, 'u', shown, 'r', ARGV[1])
-  return 'rotated'
+elseif shown == generation - 1
+  and (tonumber(used) < generation or now - tonumber(rotated) < tonumber(ARGV[3])) then
+  outcome = 'repeated'
+else
+  finish(session, ARGV[1], 'reused')
+  redis.call('ZREM', index, ARGV[4])
+  return {'reused'}
 end
-local unused = tonumber(used) < generation
-if shown == generation - 1 and (unused or now - tonumber(rotated) < tonumber(ARGV[3])) then
-  return 'repeated'
-end
-redis.call('DEL', session)
-redis.call('ZREM', index, ARGV[4])
-return 'reused'
+renew(session, ARGV[1])
+return {outcome, redis.call('HGETALL', session)}

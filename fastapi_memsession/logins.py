@@ -1,0 +1,113 @@
+"""What a login must be: a record for the store, made of checked parts. Stores nothing."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import TypedDict, Unpack
+
+from fastapi_memsession.errors import SessionDataError, SessionUsageError
+from fastapi_memsession.records import SessionRecord, new_session_id
+from fastapi_memsession.settings import SessionSettings
+from fastapi_memsession.values import check_size, encode_data
+
+_LONGEST_AGENT = 256  # characters that are kept of what a client calls itself
+
+
+class LoginOptions(TypedDict, total=False):
+    """The keywords of a login; see `login_session`."""
+
+    claims: Mapping[str, str] | None
+    data: Mapping[str, object] | None
+    expiration: float | timedelta | None
+    max_lifetime: float | timedelta | None
+    user_agent: str | None
+    address: str | None
+
+
+def new_record(
+    settings: SessionSettings, user_id: str, *, now: float, **options: Unpack[LoginOptions]
+) -> SessionRecord:
+    """Make the record of a new session. Takes and raises what `login_session` does."""
+    longest = settings.max_lifetime.total_seconds()
+    life = _seconds("max_lifetime", options.get("max_lifetime"), longest, default=longest)
+    idle = _seconds(
+        "expiration",
+        options.get("expiration"),
+        longest,
+        default=settings.expiration.total_seconds(),
+    )
+    idle = min(idle, life)
+    record = SessionRecord(
+        user_id=_checked_user_id(user_id),
+        session_id=new_session_id(),
+        claims=checked_claims(options.get("claims") or {}),
+        data=encode_data(options.get("data") or {}),
+        created_at=now,
+        last_seen_at=now,
+        expires_at=now + idle,
+        deadline=now + life,
+        expiration=idle,
+        confirmed_at=now,
+        user_agent=_printable(options.get("user_agent")) if settings.record_devices else None,
+        address=_printable(options.get("address")) if settings.record_devices else None,
+    )
+    check_size(record.data, settings.max_data_bytes)
+    return record
+
+
+def changed_claims(claims: Mapping[str, str], changes: Mapping[str, str | None]) -> dict[str, str]:
+    """Return claims after changes, of which None removes one.
+
+    Raises:
+        SessionDataError: a claim is no text.
+    """
+    kept = {name: value for name, value in claims.items() if name not in changes}
+    added = {name: value for name, value in changes.items() if value is not None}
+    return kept | checked_claims(added)
+
+
+def checked_claims(claims: object) -> dict[str, str]:
+    """Return claims that can be signed into a token.
+
+    Raises:
+        SessionDataError: they are not text by text.
+    """
+    if not isinstance(claims, Mapping):
+        raise SessionDataError(f"Claims must be a mapping, not a {type(claims).__name__}.")
+    for name, value in claims.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise SessionDataError(
+                f"Claims are text by text, but claim {name!r} is of type {type(value).__name__}; "
+                "use str(...), or put it into the session's data."
+            )
+    return dict(claims)
+
+
+def _checked_user_id(user_id: object) -> str:
+    if not isinstance(user_id, str):
+        raise SessionDataError(
+            f"user_id must be a str, not {type(user_id).__name__}; use str(...)."
+        )
+    if not user_id:
+        raise SessionDataError("user_id is empty; a session must belong to someone.")
+    return user_id
+
+
+def _seconds(
+    name: str, value: float | timedelta | None, longest: float, *, default: float
+) -> float:
+    if value is None:
+        return default
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if not isinstance(seconds, int | float) or not 0 < seconds <= longest:
+        raise SessionUsageError(
+            f"{name} must be more than 0 and at most {longest:g} seconds, which is "
+            "MEMSESSION_MAX_LIFETIME: the longest that any session may live."
+        )
+    return seconds
+
+
+def _printable(text: str | None) -> str | None:
+    # A client may call itself anything; what is listed must not disturb a terminal or a log.
+    if text is None:
+        return None
+    return "".join(each if each.isprintable() else "?" for each in text[:_LONGEST_AGENT])

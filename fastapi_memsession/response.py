@@ -1,0 +1,155 @@
+"""What the response of one connection tells the client about its session, and what waits for it.
+
+Tokens go out with the start of the response, whatever kind of response that becomes, and only then
+does what they replace end. A login whose response never starts is undone.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterable
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import HTTPConnection, Request
+from starlette.types import Message, Send
+
+from fastapi_memsession.answers import Answers
+from fastapi_memsession.errors import EndReason, StoreUnavailable
+from fastapi_memsession.provider import SessionProvider
+from fastapi_memsession.records import SessionKey
+from fastapi_memsession.session import Session
+
+logger = logging.getLogger("fastapi_memsession")
+
+_endings: set[asyncio.Task[None]] = set()  # keeps tasks that outlive their request from vanishing
+_STARTS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
+
+
+class SessionResponse:
+    """The response of one connection, as far as sessions are concerned.
+
+    Attributes:
+        started: the response has started; no header can be added any more.
+        connection: None as long as the connection has nothing to do with a session.
+        session: the one that the client is to know of.
+        headers: they bring tokens that were issued while the request was answered.
+        forget: the client is to forget its tokens, unless there is a session.
+        created: logins to undo if the response never starts.
+        replaced: sessions to end when it does.
+    """
+
+    __slots__ = (
+        "_answered",
+        "_answers",
+        "_provider",
+        "_send",
+        "connection",
+        "created",
+        "forget",
+        "headers",
+        "replaced",
+        "session",
+        "started",
+    )
+
+    def __init__(self, provider: SessionProvider, answers: Answers, send: Send) -> None:
+        self.started = False
+        self.connection: HTTPConnection | None = None
+        self.session: Session | None = None
+        self.headers: MutableHeaders | None = None
+        self.forget = False
+        self.created: list[SessionKey] = []
+        self.replaced: list[SessionKey] = []
+        self._provider = provider
+        self._answers = answers
+        self._send = send
+        self._answered = False  # by us, instead of the application, whose response is dropped
+
+    def touch(self, connection: HTTPConnection) -> None:
+        """Note that the connection has to do with a session."""
+        self.connection = connection
+        # A mounted application has handlers of its own, and would answer 500.
+        handlers = connection.scope.get("starlette.exception_handlers")
+        if handlers is not None:
+            self._answers.register(handlers[0])
+
+    async def send(self, message: Message) -> None:
+        """Pass a message on, with our headers if it starts the response."""
+        if message["type"] not in _STARTS or self.started:
+            if not self._answered:
+                await self._send(message)
+            return
+        if self.connection is not None:
+            try:
+                news = await self._news()
+            except StoreUnavailable as error:
+                await self._answer(self.connection, error)
+                return
+            _add_headers(message, news, vary=self._provider.issuer.vary)
+        await self._send(message)
+        self.started = True
+        if self.session is not None:
+            self.session.tellable = False
+        for key in self.replaced:
+            await self.end(key, "replaced")
+
+    async def finish(self) -> None:
+        """Undo the logins of a connection whose response never started."""
+        if self.created and not self.started:
+            for key in self.created:
+                await self.end(key, "undone")
+
+    async def end(self, key: SessionKey, reason: EndReason) -> None:
+        """End a session, come what may."""
+        # The client may be gone and this task cancelled: the store must hear of it all the same.
+        task = asyncio.create_task(self._end_or_log(key, reason))
+        _endings.add(task)
+        task.add_done_callback(_endings.discard)
+        await asyncio.shield(task)
+
+    async def _end_or_log(self, key: SessionKey, reason: EndReason) -> None:
+        try:
+            await self._provider.end(key, reason=reason)
+        except Exception:
+            logger.exception("A session that was %s could not be ended; it will expire.", reason)
+
+    async def _news(self) -> MutableHeaders:
+        """Do what had to wait for the response; return the headers that tell the client."""
+        session, provider = self.session, self._provider
+        news = MutableHeaders()
+        if session is None or session.destroyed:
+            if session is not None or self.forget:
+                provider.issuer.clear(news)
+            return news
+        if session.pending_id is not None:
+            before = session.record.key
+            self.headers = await provider.regenerate(session)
+            self.created = [session.record.key if key == before else key for key in self.created]
+        elif session.stale:
+            issuer = provider.issuer
+            issue = issuer.issue_access if self.headers is None else issuer.issue
+            self.headers = issue(session.record, now=provider.clock()).headers
+            session.stale = False
+        return news if self.headers is None else self.headers
+
+    async def _answer(self, connection: HTTPConnection, error: StoreUnavailable) -> None:
+        """Answer instead of the application, whose response says that all went well."""
+        if not isinstance(connection, Request):
+            raise error
+        response = await self._answers.answer(connection, error)
+        assert response is not None  # noqa: S101 - an HTTP request gets a response
+        self.started = self._answered = True
+        await response(connection.scope, connection.receive, self._send)
+
+
+def _add_headers(message: Message, added: MutableHeaders, *, vary: Iterable[str]) -> None:
+    headers = MutableHeaders(raw=list(message.get("headers", ())))
+    headers.raw.extend(added.raw)
+    if message["type"] != "websocket.accept":
+        # No cache may keep it, nor give it to a client with another credential.
+        headers["Cache-Control"] = "no-store"
+        varies = ", ".join(headers.getlist("vary"))
+        known = {name.strip().lower() for name in varies.split(",")}
+        more = [name for name in vary if name.lower() not in known]
+        if more and "*" not in known:
+            headers["Vary"] = ", ".join([varies, *more] if varies else more)
+    message["headers"] = headers.raw

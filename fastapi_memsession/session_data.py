@@ -1,0 +1,185 @@
+"""The data of a session: reads of what was loaded, and writes that are done when they return.
+
+Reads come from the record that was loaded with the token and show this request's own writes.
+Each write is one atomic step in the store.
+"""
+
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from typing import Any, Protocol, TypeVar, overload
+
+from fastapi_memsession.errors import EndReason, SessionDataError, SessionEnded
+from fastapi_memsession.records import SessionKey, SessionRecord
+from fastapi_memsession.stores.base import (
+    Change,
+    ChangeResult,
+    CompareAndSet,
+    DeleteValue,
+    Increment,
+    SessionStore,
+    SetDefault,
+    SetValue,
+)
+from fastapi_memsession.values import (
+    check_key,
+    decode_value,
+    decode_value_as,
+    encode_data,
+    encode_value,
+)
+
+T = TypeVar("T")
+D = TypeVar("D")
+
+_NO_LEASES: Mapping[int, str] = {}
+held_leases: ContextVar[Mapping[int, str]] = ContextVar("memsession_leases", default=_NO_LEASES)
+"""The leases that this task holds, or was started under, by the identity of a Session."""
+
+
+class Keeper(Protocol):
+    """What a session asks of the provider that opened it."""
+
+    store: SessionStore
+    clock: Callable[[], float]
+    max_data_bytes: int
+
+    async def end(self, key: SessionKey, *, reason: EndReason) -> bool:
+        """End a session; return whether it was live."""
+        ...
+
+    async def ended(self, key: SessionKey) -> SessionEnded:
+        """Return the error for a session that is absent, with the reason."""
+        ...
+
+    async def change_claims(
+        self, record: SessionRecord, changes: Mapping[str, str | None]
+    ) -> SessionRecord:
+        """Change claims of a session; return its record as it is then."""
+        ...
+
+
+class SessionData:
+    """What every session can do with its data; see Session."""
+
+    __slots__ = ("_data", "_destroyed", "_keeper", "_record")
+
+    def __init__(self, record: SessionRecord, keeper: Keeper) -> None:
+        self._record = record
+        self._data = record.data
+        self._keeper = keeper
+        self._destroyed = False
+
+    @overload
+    async def get(self, key: str) -> Any: ...
+    @overload
+    async def get(self, key: str, default: D) -> Any | D: ...
+    @overload
+    async def get(self, key: str, *, as_: type[T]) -> T | None: ...
+    @overload
+    async def get(self, key: str, default: D, *, as_: type[T]) -> T | D: ...
+    @overload
+    async def get(self, key: str, default: Any = None, *, as_: Any) -> Any: ...
+
+    async def get(self, key: str, default: Any = None, *, as_: Any = None) -> Any:
+        """Return the value under `key`, or `default` if there is none.
+
+        The value is the caller's own copy, of JSON types; with `as_` it is validated into that
+        type by Pydantic.
+
+        Raises:
+            SessionDataError: the value does not fit `as_`.
+        """
+        self._check_alive()
+        encoded = self._data.get(check_key(key))
+        if encoded is None:
+            return default
+        return decode_value(encoded) if as_ is None else decode_value_as(encoded, as_)
+
+    async def all(self) -> dict[str, Any]:
+        """Return a copy of all data, sorted by key."""
+        self._check_alive()
+        return {key: decode_value(self._data[key]) for key in sorted(self._data)}
+
+    async def set(self, key: str, value: object) -> None:
+        """Store `value` under `key`.
+
+        Raises:
+            SessionDataError: it cannot be stored.
+            SessionTooLarge: the session would become too large.
+        """
+        await self._change(SetValue(check_key(key), encode_value(value)))
+
+    async def update(self, values: Mapping[str, object]) -> None:
+        """Store several values, all or none. Raises as `set` does."""
+        encoded = encode_data(values)
+        await self._change(*(SetValue(key, value) for key, value in encoded.items()))
+
+    async def delete(self, key: str) -> None:
+        """Remove the value under `key`; an absent one is no error."""
+        await self._change(DeleteValue(check_key(key)))
+
+    async def pop(self, key: str, default: Any = None) -> Any:
+        """Remove the value under `key` and return it, or `default` if there was none."""
+        removed = (await self._change(DeleteValue(check_key(key)))).values[0]
+        return default if removed is None else decode_value(removed)
+
+    async def setdefault(self, key: str, value: object) -> Any:
+        """Store `value` under `key` unless something is there; return what is there then."""
+        change = SetDefault(check_key(key), encode_value(value))
+        return self._decode_first(await self._change(change))
+
+    async def incr(self, key: str, by: int | float = 1) -> int | float:
+        """Add `by` to the number under `key` and return the sum; an absent one counts as 0.
+
+        Exact for integers of 64 bits.
+
+        Raises:
+            SessionDataError: something else than a number is there, or the sum is out of range.
+        """
+        if type(by) not in (int, float):
+            raise SessionDataError(f"incr() adds an int or a float, not a {type(by).__name__}.")
+        encode_value(by)  # refuses NaN and infinities
+        total: int | float = self._decode_first(await self._change(Increment(check_key(key), by)))
+        return total
+
+    async def compare_and_set(self, key: str, expected: object, value: object) -> bool:
+        """Store `value` under `key` if the value there is `expected`; return whether it was.
+
+        Compared is the stored JSON: `1` is not `1.0`, the members of a dict count in order, and
+        an absent key is None. When it differs, a following `get` shows what is there.
+        """
+        change = CompareAndSet(check_key(key), encode_value(expected), encode_value(value))
+        return (await self._change(change)).applied
+
+    def _check_alive(self) -> None:
+        if self._destroyed:
+            raise SessionEnded(
+                "logout",
+                "This request destroyed the session; call login_session() to begin a new one.",
+            )
+
+    async def _change(self, *changes: Change) -> ChangeResult:
+        self._check_alive()
+        keeper = self._keeper
+        result = await keeper.store.change(
+            self._record.key,
+            changes,
+            now=keeper.clock(),
+            max_bytes=keeper.max_data_bytes,
+            lease=held_leases.get().get(id(self)),
+        )
+        if result is None:
+            raise await self._keeper.ended(self._record.key)
+        data = dict(self._data)
+        for change, value in zip(changes, result.values, strict=True):
+            if value is None or (result.applied and isinstance(change, DeleteValue)):
+                data.pop(change.key, None)
+            else:
+                data[change.key] = value
+        self._data = data
+        return result
+
+    @staticmethod
+    def _decode_first(result: ChangeResult) -> Any:
+        value = result.values[0]
+        return None if value is None else decode_value(value)

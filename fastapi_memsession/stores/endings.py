@@ -1,0 +1,57 @@
+"""What a store in memory remembers of sessions that are no more: why they ended.
+
+And when all sessions of a user were ended, so that a login which began before can be stopped.
+Bounded: past the limit the oldest are forgotten first. Not safe for threads: its store guards it.
+"""
+
+from collections import OrderedDict
+
+from fastapi_memsession.errors import EndReason
+from fastapi_memsession.records import SessionKey
+from fastapi_memsession.stores.base import LOGIN_SECONDS
+
+
+class Endings:
+    """Reasons by session id until its deadline, and revocations by user for a while.
+
+    Args:
+        limit: of each, this many are remembered.
+    """
+
+    __slots__ = ("_limit", "_reasons", "_revoked")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._reasons: OrderedDict[str, tuple[str, EndReason, float]] = OrderedDict()
+        self._revoked: OrderedDict[str, float] = OrderedDict()
+
+    def __contains__(self, session_id: str) -> bool:
+        return session_id in self._reasons
+
+    def note(self, key: SessionKey, reason: EndReason, *, now: float, deadline: float) -> None:
+        """Remember why a session ended."""
+        self._reasons[key.session_id] = (key.user_id, reason, deadline)
+        while self._reasons:
+            oldest = next(iter(self._reasons.values()))
+            if len(self._reasons) <= self._limit and now < oldest[2]:
+                return
+            self._reasons.popitem(last=False)
+
+    def reason(self, key: SessionKey, now: float) -> EndReason | None:
+        """Return why a session ended, None if nothing is remembered."""
+        user_id, reason, deadline = self._reasons.get(key.session_id, ("", None, now))
+        return reason if user_id == key.user_id and now < deadline else None
+
+    def note_all(self, user_id: str, now: float) -> None:
+        """Remember that all sessions of a user were ended."""
+        self._revoked[user_id] = now
+        self._revoked.move_to_end(user_id)
+        while len(self._revoked) > self._limit or (
+            next(iter(self._revoked.values())) <= now - LOGIN_SECONDS
+        ):
+            self._revoked.popitem(last=False)
+
+    def stops(self, user_id: str, since: float, now: float) -> bool:
+        """Whether the user's sessions were all ended after `since`, and not too long ago."""
+        revoked_at = self._revoked.get(user_id)
+        return revoked_at is not None and since < revoked_at and now - revoked_at < LOGIN_SECONDS

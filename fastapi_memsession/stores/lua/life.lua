@@ -1,0 +1,26 @@
+-- What several scripts do to the life of a session. Stands before each of them.
+
+-- Return now, as a number, if the session lives at that time, else false.
+local function alive(session, now)
+  local expires = redis.call('HGET', session, 'e')
+  return expires and tonumber(now) < tonumber(expires) and tonumber(now)
+end
+
+-- Note a use: the idle expiration starts again, and never passes the deadline.
+local function renew(session, now)
+  local deadline, idle = unpack(redis.call('HMGET', session, 'd', 'x'))
+  local expires = math.min(tonumber(now) + tonumber(idle), tonumber(deadline))
+  redis.call('HSET', session, 'l', now, 'e', string.format('%.17g', expires))
+  redis.call('PEXPIRE', session, math.ceil((expires - tonumber(now)) * 1000) + 60000)
+end
+
+-- End a session; leave why in its place for as long as its tokens could live. Return if it lived.
+local function finish(session, now, reason)
+  local expires, deadline = unpack(redis.call('HMGET', session, 'e', 'd'))
+  if not expires then return false end -- was never here, or has ended: the first reason stays
+  redis.call('DEL', session)
+  if tonumber(now) >= tonumber(expires) then return false end
+  redis.call('HSET', session, 'q', reason)
+  redis.call('PEXPIRE', session, math.ceil((tonumber(deadline) - tonumber(now)) * 1000))
+  return true
+end
