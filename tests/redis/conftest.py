@@ -1,6 +1,5 @@
 """Redis as it is deployed, started for the tests that ask for it, and records to keep in it."""
 
-import os
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -8,15 +7,7 @@ import pytest
 from fastapi_memsession import SessionRecord
 from fastapi_memsession.tokens import new_session_id
 from tests.conftest import START
-from tests.redis_server import ADVICE, Cluster, RedisServer, cluster, find
-
-
-@pytest.fixture(scope="session")
-def redis_folder(tmp_path_factory):
-    """Make a folder for servers, if there is a program that could run in it."""
-    if find() is None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(ADVICE)
-    return tmp_path_factory.mktemp("redis")
+from tests.redis_server import Cluster, RedisServer, cluster
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,7 @@ def record(**values):
 
 
 @pytest.fixture
-def server(tmp_path):
+def server(redis_folder, tmp_path):
     """A server of the test's own, at a socket that is the same when it is started again."""
     with RedisServer(tmp_path / "redis", unix=True) as server:
         yield server
