@@ -157,6 +157,13 @@ def _unavailable(error: Exception) -> StoreUnavailable:
             "at the server's ACL.",
             retry_after=5,
         )
+    if "[SSL: " in told:  # wrapped in several ways; only its name is told
+        reason = told.partition("[SSL: ")[2].partition("]")[0]
+        return StoreUnavailable(
+            f"The TLS connection to Redis failed ({reason}): look at MEMSESSION_REDIS_URL, at its "
+            "ssl_ca_certs and at the server's certificate.",
+            retry_after=5,
+        )
     word = told.partition(" ")[0]
     kind = f"{kind} {word}" if word.isupper() else kind
     return StoreUnavailable(
