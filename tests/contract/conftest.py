@@ -9,7 +9,8 @@ import pytest
 from fastapi_memsession import MemoryStore, SessionRecord, SessionStore
 from fastapi_memsession.stores.redis import RedisStore
 from fastapi_memsession.tokens import new_session_id
-from tests.redis_server import RedisServer, cluster, sentinel
+from tests.redis_deployments import cluster, sentinel
+from tests.redis_server import RedisServer
 
 PATIENCE = 20  # seconds that a call may take on a machine that has other things to do
 

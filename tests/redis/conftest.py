@@ -7,7 +7,8 @@ import pytest
 from fastapi_memsession import SessionRecord
 from fastapi_memsession.tokens import new_session_id
 from tests.conftest import START
-from tests.redis_server import Cluster, RedisServer, cluster
+from tests.redis_deployments import Cluster, cluster
+from tests.redis_server import RedisServer
 
 
 @pytest.fixture(scope="session")
