@@ -127,24 +127,34 @@ class RedisClients:
     async def call(self, command: Callable[[], Awaitable[Any]], *, idempotent: bool) -> Any:
         """Await what `command` returns, under the deadline; see `run`."""
         _, gate = self._of_this_loop()
+        asked = _times_asked_to_stop()
         try:
             async with asyncio.timeout(self._timeout), gate:
                 try:
                     return await command()
                 except (exceptions.ConnectionError, exceptions.TimeoutError):
-                    if not idempotent:
+                    if not idempotent or _times_asked_to_stop() > asked:
                         raise
                     return await command()
         except _FAULTS as error:
             if "WRONGTYPE" in str(error):  # what is there is not ours; the server is well
                 raise
             raise _unavailable(error) from None
+        finally:
+            # Python 3.11 loses a cancellation that comes together with an answer or an error.
+            if _times_asked_to_stop() > asked:
+                raise asyncio.CancelledError
 
     async def _evaluate(self, script: Script, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
         try:
             return await self.client.evalsha(script.sha, len(keys), *keys, *arguments)
         except exceptions.NoScriptError:
             return await self.client.eval(script.text, len(keys), *keys, *arguments)
+
+
+def _times_asked_to_stop() -> int:
+    task = asyncio.current_task()
+    return task.cancelling() if task else 0
 
 
 def _unavailable(error: Exception) -> StoreUnavailable:
