@@ -7,13 +7,14 @@ started them ends. Knows programs and ports, neither the package nor a client li
 import os
 import random
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -107,6 +108,7 @@ class RedisServer:
                 wait_until(self._is_ready, self._told, give_up)
             except PortTaken:  # between choosing it and listening on it
                 self.kill()
+                self.port = 0
             except BaseException:
                 self.kill()
                 raise
@@ -122,6 +124,21 @@ class RedisServer:
             self._process.kill()
             self._process.wait()
 
+    @contextmanager
+    def hung(self) -> Iterator[None]:
+        """Let it accept connections and answer nothing."""
+        self.signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.signal(signal.SIGCONT)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        if self._process is None:
+            raise RuntimeError("It was not started.")
+        self._process.send_signal(number)
+
     def command(self, *words: str | int, check: bool = True) -> str:
         """Give it a command with the command line client; return what it answers."""
         where = ["-s", str(self.socket)] if self.socket else ["-p", str(self.port)]
@@ -130,7 +147,8 @@ class RedisServer:
         return command_line(*where, *map(str, words), password=self.password, check=check)
 
     def _start(self) -> None:
-        self.port = 0 if self.socket else free_port()
+        if not self.socket:  # when it is started again, it is where it was
+            self.port = self.port or free_port()
         options = ["--bind", "127.0.0.1", *self._listening()]
         options += ["--save", "", "--appendonly", "no", "--dir", str(self.folder)]
         if self.socket:
@@ -168,7 +186,7 @@ class RedisServer:
             raise RuntimeError(f"Redis did not start: {self._told()}")
         with suppress(OSError), self._connection() as connection:
             connection.sendall(b"PING\r\n")
-            return connection.recv(100).startswith((b"+PONG", b"-NOAUTH"))
+            return connection.recv(100).startswith((b"+PONG", b"-NOAUTH", b"-LOADING"))
         return False
 
     def _connection(self) -> socket.socket:

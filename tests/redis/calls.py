@@ -3,6 +3,9 @@
 import asyncio
 import time
 from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
 
 from fastapi_memsession import StoreUnavailable
 from fastapi_memsession.stores.base import Increment
@@ -47,6 +50,36 @@ async def add_one(store, key):
 
 async def number_of(store, key):
     return int((await load(store, key)).data["n"])
+
+
+async def in_time(call, timeout=TIMEOUT):
+    """Await a call that has to be answered before the deadline, whatever the answer."""
+    async with asyncio.timeout(timeout + SLACK):
+        return await call
+
+
+async def refuses(store, made, match):
+    """Make every call there is, all at once, and see each refused in time, for a reason."""
+    renamed = made.session_id[::-1]
+    calls = (
+        load(store, made.key),
+        add_one(store, made.key),
+        store.create(replace(made, session_id=renamed), now=START, limit_per_user=2),
+        store.rename(made.key, renamed, now=START),
+        store.rotate(made.key, 0, now=START, grace=10),
+        delete(store, made.key),
+        store.list_user(made.user_id, now=START),
+        store.delete_user(made.user_id, now=START, reason="revoked"),
+        store.count(now=START),
+        store.sweep(now=START, budget=10),
+        store.lock(made.key, timeout=5, clock=lambda: START).__aenter__(),
+    )
+    results = await asyncio.gather(*map(in_time, calls), return_exceptions=True)
+    for result in results:
+        with pytest.raises(StoreUnavailable, match=match):
+            raise result if isinstance(result, Exception) else AssertionError(result)
+    with pytest.raises(StoreUnavailable, match=match):  # by itself, for it closes the client
+        await in_time(store.open())
 
 
 class Counting:

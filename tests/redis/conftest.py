@@ -1,12 +1,14 @@
 """Redis as it is deployed, started for the tests that ask for it, and records to keep in it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
 from fastapi_memsession import SessionRecord
+from fastapi_memsession.stores.redis import RedisStore
 from fastapi_memsession.tokens import new_session_id
 from tests.conftest import START
+from tests.redis.calls import TIMEOUT, keep
 from tests.redis_deployments import Cluster, cluster
 from tests.redis_server import RedisServer
 
@@ -41,3 +43,19 @@ def record() -> Callable[..., SessionRecord]:
         )
 
     return make
+
+
+@pytest.fixture
+async def store(server) -> AsyncIterator[RedisStore]:
+    """Make a store on the server, which a file may have overridden with one for each test."""
+    store = RedisStore(server.url, timeout=TIMEOUT)
+    yield store
+    await store.aclose()
+
+
+@pytest.fixture
+async def kept(store, record) -> SessionRecord:
+    """Keep a session with a number in it."""
+    made = record(n=b"0")
+    await keep(store, made)
+    return made
