@@ -167,8 +167,9 @@ def _unavailable(error: Exception) -> StoreUnavailable:
             "at the server's ACL.",
             retry_after=5,
         )
-    if "[SSL: " in told:  # wrapped in several ways; only its name is told
-        reason = told.partition("[SSL: ")[2].partition("]")[0]
+    _, tls, reason = f"{told} {error.__cause__}".partition("[SSL: ")
+    if tls:
+        reason = reason.partition("]")[0]  # the rest may name hosts and files
         return StoreUnavailable(
             f"The TLS connection to Redis failed ({reason}): look at MEMSESSION_REDIS_URL, at its "
             "ssl_ca_certs and at the server's certificate.",
