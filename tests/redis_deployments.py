@@ -16,8 +16,8 @@ SERVICE = "mymaster"  # what the sentinels call the master
 class _SentinelServer(RedisServer):
     """A sentinel that watches one master, and is quick to call it dead."""
 
-    def __init__(self, folder: Path, master: RedisServer) -> None:
-        super().__init__(folder, authority=master.authority)
+    def __init__(self, folder: Path, master: RedisServer, password: str | None) -> None:
+        super().__init__(folder, authority=master.authority, password=password)
         self._master = master
 
     def _arguments(self) -> list[str]:
@@ -28,6 +28,8 @@ class _SentinelServer(RedisServer):
         ]
         if self._master.password:
             lines.append(f"sentinel auth-pass {SERVICE} {self._master.password}")
+        if self.password:
+            lines.append(f"sentinel sentinel-pass {self.password}")
         configuration = self.folder / "sentinel.conf"  # which it rewrites
         configuration.write_text("".join(f"{line}\n" for line in lines))
         return [str(configuration), "--sentinel"]
@@ -131,6 +133,7 @@ def sentinel(
     folder: Path,
     *options: str,
     password: str | None = None,
+    sentinel_password: str | None = None,
     authority: Authority | None = None,
 ) -> Iterator[Deployment]:
     """Run a master, a replica and three sentinels that fail over within a second or two."""
@@ -144,7 +147,10 @@ def sentinel(
         master = run("master", *options)
         replica = run("replica", *options, "--replicaof", f"127.0.0.1 {master.port}")
         watch = [
-            stack.enter_context(_SentinelServer(folder / f"sentinel-{n}", master)) for n in range(3)
+            stack.enter_context(
+                _SentinelServer(folder / f"sentinel-{n}", master, sentinel_password)
+            )
+            for n in range(3)
         ]
         for each in watch:  # by default they talk to each other every two seconds
             each.command("sentinel", "debug", "publish-period", 100, "info-period", 100)

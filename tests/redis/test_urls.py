@@ -32,30 +32,6 @@ async def test_a_server_on_a_socket(redis_folder, record):
         await works(server.url, record)
 
 
-async def test_tls_by_an_authority_of_ones_own(redis_folder, record):
-    """The URL names the file with its certificate."""
-    authority = Authority(redis_folder / "authority")
-    with RedisServer(redis_folder / "tls", authority=authority) as server:
-        await works(server.url, record)
-
-
-async def test_a_server_that_cannot_be_trusted_is_not_talked_to(redis_folder):
-    """The error says that it is the certificate, within the time for a call."""
-    known, unknown = (Authority(redis_folder / name) for name in ("known", "unknown"))
-    with RedisServer(redis_folder / "untrusted", authority=unknown) as server:
-        url = server.url.replace(quote_path(unknown.certificate), quote_path(known.certificate))
-        assert url != server.url
-        begun = time.monotonic()
-        with pytest.raises(StoreUnavailable, match=r"CERTIFICATE_VERIFY_FAILED.*ssl_ca_certs"):
-            async with opened(url):
-                pytest.fail("anybody is trusted")
-        assert time.monotonic() - begun < TIMEOUT + SLACK
-
-
-def quote_path(path):
-    return quote(str(path), safe="")
-
-
 def alone(folder, **options):
     return RedisServer(folder / "alone", **options)
 
@@ -70,6 +46,27 @@ def behind_sentinels(folder, **options):
 
 def as_a_cluster(folder, **options):
     return cluster(folder / "cluster", **options)
+
+
+@pytest.mark.parametrize("run", [alone, behind_sentinels, as_a_cluster])
+async def test_tls_by_an_authority_of_ones_own(redis_folder, record, run):
+    """The URL names the file with its certificate; every connection is encrypted and checked."""
+    authority = Authority(redis_folder / "authority")
+    with run(redis_folder / "tls", authority=authority, password=PASSWORD) as servers:
+        await works(servers.url, record)
+
+
+@pytest.mark.parametrize("run", [alone, behind_sentinels, as_a_cluster])
+async def test_a_server_that_cannot_be_trusted_is_not_talked_to(redis_folder, run):
+    """The error says that it is the certificate, within the time for a call."""
+    unknown = Authority(redis_folder / "unknown")
+    Authority(redis_folder / "known")
+    with run(redis_folder / "untrusted", authority=unknown) as servers:
+        begun = time.monotonic()
+        with pytest.raises(StoreUnavailable, match=r"CERTIFICATE_VERIFY_FAILED.*ssl_ca_certs"):
+            async with opened(servers.url.replace("%2Funknown%2F", "%2Fknown%2F")):
+                pytest.fail("anybody is trusted")
+        assert time.monotonic() - begun < TIMEOUT + SLACK
 
 
 @pytest.mark.parametrize("run", [alone, on_a_socket, behind_sentinels, as_a_cluster])
@@ -89,6 +86,16 @@ async def test_a_password_opens_and_a_wrong_one_is_not_told(redis_folder, record
     assert "MEMSESSION_REDIS_URL" in str(caught.value)
     for secret in (wrong, PASSWORD, quote(PASSWORD, safe="")):
         assert secret not in told
+
+
+async def test_sentinels_may_ask_for_a_password_of_their_own(redis_folder, record):
+    """Told as such if it is wrong."""
+    folder = redis_folder / "guarded"
+    with sentinel(folder, password=PASSWORD, sentinel_password="another") as servers:
+        await works(f"{servers.url}?sentinel_password=another", record)
+        with pytest.raises(StoreUnavailable, match="credentials"):
+            async with opened(f"{servers.url}?sentinel_password=wrong"):
+                pytest.fail("a wrong password was good enough")
 
 
 @pytest.mark.parametrize(
