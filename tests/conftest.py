@@ -2,11 +2,13 @@
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from fastapi import FastAPI
 
 from fastapi_memsession import SessionProvider, SessionSettings, SessionStore, setup_sessions
+from tests.redis_server import ADVICE, find
 
 KEY = "an example key of more than thirty-two bytes"
 START = 1_764_000_000.0
@@ -37,6 +39,14 @@ def _clean_environment(monkeypatch, tmp_path_factory) -> None:
         if name.upper().startswith("MEMSESSION_") or name.upper() == "ENV":
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture(scope="session")
+def redis_folder(tmp_path_factory) -> Path:
+    """Make a folder for servers, if there is a program that could run in it."""
+    if find() is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(ADVICE)
+    return tmp_path_factory.mktemp("redis")
 
 
 def settings(**values) -> SessionSettings:

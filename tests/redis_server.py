@@ -7,15 +7,18 @@ started them ends. Knows programs and ports, neither the package nor a client li
 import os
 import random
 import shutil
+import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
+from tests.authority import Authority
 from tests.debian import install, provide, rights, runs
 
 NAMES = ("redis-server", "valkey-server")
@@ -24,7 +27,6 @@ ADVICE = (
     "found. Install one (Debian: apt-get install redis-server; macOS: brew install redis; others: "
     "https://redis.io/docs/latest/get-started), or let REDIS_SERVER name its program."
 )
-SERVICE = "mymaster"  # what the sentinels call the master
 PATIENCE = 30  # seconds for anything that is waited for
 _PAUSE = 0.005  # seconds between two looks
 
@@ -49,23 +51,48 @@ class RedisServer:
         options: as on the command line, `"--appendonly", "yes"`; they overrule those given here.
         password: what clients must say.
         unix: whether it listens on a socket in the folder, and on no port.
+        authority: who signed its certificate; it then speaks nothing but TLS.
     """
 
     def __init__(
-        self, folder: Path, *options: str, password: str | None = None, unix: bool = False
+        self,
+        folder: Path,
+        *options: str,
+        password: str | None = None,
+        unix: bool = False,
+        authority: Authority | None = None,
     ) -> None:
         self.folder = folder
         self.password = password
         self.port = 0
         self.socket = folder / "socket" if unix else None
+        self.authority = authority
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
         """The URL of the database 0, with the password if there is one."""
-        login = f":{quote(self.password, safe='')}@" if self.password else ""
-        return f"unix://{login}{self.socket}" if self.socket else f"redis://{login}{self.address}"
+        if self.socket:
+            return f"unix://{self.login}{self.socket}"
+        return f"redis{self.tls}://{self.login}{self.address}{self.trust}"
+
+    @property
+    def login(self) -> str:
+        """What stands before the host in a URL."""
+        return f":{quote(self.password, safe='')}@" if self.password else ""
+
+    @property
+    def tls(self) -> str:
+        """What the scheme of a URL has at its end."""
+        return "s" if self.authority else ""
+
+    @property
+    def trust(self) -> str:
+        """What stands at the end of a URL."""
+        if self.authority is None:
+            return ""
+        return f"?ssl_ca_certs={quote(str(self.authority.certificate), safe='')}"
 
     @property
     def address(self) -> str:
@@ -81,6 +108,7 @@ class RedisServer:
                 wait_until(self._is_ready, self._told, give_up)
             except PortTaken:  # between choosing it and listening on it
                 self.kill()
+                self.port = 0
             except BaseException:
                 self.kill()
                 raise
@@ -96,14 +124,32 @@ class RedisServer:
             self._process.kill()
             self._process.wait()
 
+    @contextmanager
+    def hung(self) -> Iterator[None]:
+        """Let it accept connections and answer nothing."""
+        self.signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.signal(signal.SIGCONT)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        if self._process is None:
+            raise RuntimeError("It was not started.")
+        self._process.send_signal(number)
+
     def command(self, *words: str | int, check: bool = True) -> str:
         """Give it a command with the command line client; return what it answers."""
         where = ["-s", str(self.socket)] if self.socket else ["-p", str(self.port)]
+        if self.authority:
+            where += ["--tls", "--cacert", str(self.authority.certificate)]
         return command_line(*where, *map(str, words), password=self.password, check=check)
 
     def _start(self) -> None:
-        self.port = 0 if self.socket else free_port()
-        options = ["--bind", "127.0.0.1", "--port", str(self.port)]
+        if not self.socket:  # when it is started again, it is where it was
+            self.port = self.port or free_port()
+        options = ["--bind", "127.0.0.1", *self._listening()]
         options += ["--save", "", "--appendonly", "no", "--dir", str(self.folder)]
         if self.socket:
             options += ["--unixsocket", str(self.socket)]
@@ -122,157 +168,46 @@ class RedisServer:
         """Return what stands before the options."""
         return []
 
+    def _listening(self) -> list[str]:
+        if self.authority is None:
+            return ["--port", str(self.port)]
+        return [
+            *("--port", "0", "--tls-port", str(self.port), "--tls-auth-clients", "no"),
+            *("--tls-replication", "yes", "--tls-cluster", "yes"),
+            *("--tls-ca-cert-file", str(self.authority.certificate)),
+            *("--tls-cert-file", str(self.authority.server_certificate)),
+            *("--tls-key-file", str(self.authority.server_key)),
+        ]
+
     def _is_ready(self) -> bool:
         if self._process is not None and self._process.poll() is not None:
             if "already in use" in self._told():
                 raise PortTaken
             raise RuntimeError(f"Redis did not start: {self._told()}")
-        with suppress(OSError), socket.socket(*self._family) as connection:
-            connection.settimeout(1)
-            connection.connect(str(self.socket) if self.socket else ("127.0.0.1", self.port))
+        with suppress(OSError), self._connection() as connection:
             connection.sendall(b"PING\r\n")
-            return connection.recv(100).startswith((b"+PONG", b"-NOAUTH"))
+            return connection.recv(100).startswith((b"+PONG", b"-NOAUTH", b"-LOADING"))
         return False
 
-    @property
-    def _family(self) -> tuple[int, int]:
-        return (socket.AF_UNIX if self.socket else socket.AF_INET, socket.SOCK_STREAM)
+    def _connection(self) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX if self.socket else socket.AF_INET)
+        try:
+            connection.settimeout(1)
+            connection.connect(str(self.socket) if self.socket else ("127.0.0.1", self.port))
+            if self.authority is None:
+                return connection
+            context = ssl.create_default_context(cafile=self.authority.certificate)
+            return context.wrap_socket(connection, server_hostname="127.0.0.1")
+        except BaseException:
+            connection.close()
+            raise
 
     def _told(self) -> str:
         return (self.folder / "log").read_text(errors="replace")
 
 
-class _SentinelServer(RedisServer):
-    """A sentinel that watches one master, and is quick to call it dead."""
-
-    def __init__(self, folder: Path, master: RedisServer) -> None:
-        super().__init__(folder)
-        self._master = master
-
-    def _arguments(self) -> list[str]:
-        lines = [
-            f"sentinel monitor {SERVICE} 127.0.0.1 {self._master.port} 2",
-            f"sentinel down-after-milliseconds {SERVICE} 300",
-            f"sentinel failover-timeout {SERVICE} 2000",
-        ]
-        if self._master.password:
-            lines.append(f"sentinel auth-pass {SERVICE} {self._master.password}")
-        configuration = self.folder / "sentinel.conf"  # which it rewrites
-        configuration.write_text("".join(f"{line}\n" for line in lines))
-        return [str(configuration), "--sentinel"]
-
-
 class PortTaken(Exception):
     """Somebody else listens there."""
-
-
-class Cluster:
-    """Three masters that share the slots."""
-
-    def __init__(self, nodes: list[RedisServer]) -> None:
-        self.nodes = nodes
-        self.password = nodes[0].password
-
-    @property
-    def url(self) -> str:
-        """The URL of all of them."""
-        login = f":{quote(self.password, safe='')}@" if self.password else ""
-        return f"redis+cluster://{login}{','.join(node.address for node in self.nodes)}"
-
-    def names(self) -> list[str]:
-        """Return the name of each node, as the cluster calls it."""
-        return [node.command("cluster", "myid").strip() for node in self.nodes]
-
-    def owner(self, slot: int) -> int:
-        """Return which of the nodes a slot belongs to, by its own word."""
-        for number, node in enumerate(self.nodes):
-            mine = next(
-                line.split()[8:]
-                for line in node.command("cluster", "nodes").splitlines()
-                if "myself" in line
-            )
-            for part in mine:
-                first, _, last = part.partition("-")
-                if first.isdigit() and int(first) <= slot <= int(last or first):
-                    return number
-        raise LookupError(slot)
-
-    def is_whole(self) -> bool:
-        """Whether every node knows the others and an owner for every slot."""
-        for node in self.nodes:
-            information = node.command("cluster", "info", check=False)
-            if "cluster_state:ok" not in information:
-                return False
-            if f"cluster_known_nodes:{len(self.nodes)}" not in information.split():
-                return False
-        return True
-
-
-class Deployment:
-    """One master and one replica, watched by three sentinels."""
-
-    def __init__(
-        self, master: RedisServer, replica: RedisServer, sentinels: list[RedisServer]
-    ) -> None:
-        self.master = master
-        self.replica = replica
-        self.sentinels = sentinels
-        self.password = master.password
-
-    @property
-    def url(self) -> str:
-        """The URL of the master, whichever it is, by the word of the sentinels."""
-        login = f":{quote(self.password, safe='')}@" if self.password else ""
-        hosts = ",".join(sentinel.address for sentinel in self.sentinels)
-        return f"redis+sentinel://{login}{hosts}/{SERVICE}"
-
-    def is_whole(self) -> bool:
-        """Whether the replica follows, and every sentinel knows it and the other sentinels."""
-        if "master_link_status:up" not in self.replica.command("info", "replication", check=False):
-            return False
-        for sentinel in self.sentinels:
-            words = sentinel.command("sentinel", "master", SERVICE, check=False).split("\n")
-            known = dict(zip(words[::2], words[1::2], strict=False))
-            wanted = {"num-slaves": "1", "num-other-sentinels": "2", "flags": "master"}
-            if wanted != {name: known.get(name) for name in wanted}:
-                return False
-        return True
-
-
-@contextmanager
-def cluster(folder: Path, *options: str, password: str | None = None) -> Iterator[Cluster]:
-    """Run a cluster of three masters."""
-    options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000", *options)
-    with ExitStack() as stack:
-        nodes = [
-            stack.enter_context(RedisServer(folder / f"node-{number}", *options, password=password))
-            for number in range(3)
-        ]
-        made = Cluster(nodes)
-        addresses = [node.address for node in nodes]
-        command_line("--cluster", "create", *addresses, "--cluster-yes", password=password)
-        wait_until(made.is_whole, lambda: nodes[0].command("cluster", "nodes"))
-        yield made
-
-
-@contextmanager
-def sentinel(folder: Path, *options: str, password: str | None = None) -> Iterator[Deployment]:
-    """Run a master, a replica and three sentinels that fail over within a second or two."""
-    options = ("--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1", *options)
-    with ExitStack() as stack:
-
-        def run(server: RedisServer) -> RedisServer:
-            return stack.enter_context(server)
-
-        master = run(RedisServer(folder / "master", *options, password=password))
-        follow = ("--replicaof", f"127.0.0.1 {master.port}")
-        replica = run(RedisServer(folder / "replica", *options, *follow, password=password))
-        watch = [run(_SentinelServer(folder / f"sentinel-{n}", master)) for n in range(3)]
-        for each in watch:  # by default they talk to each other every two seconds
-            each.command("sentinel", "debug", "publish-period", 100, "info-period", 100)
-        made = Deployment(master, replica, watch)
-        wait_until(made.is_whole, lambda: watch[0].command("sentinel", "master", SERVICE))
-        yield made
 
 
 def free_port() -> int:

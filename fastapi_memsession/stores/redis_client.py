@@ -151,12 +151,13 @@ class RedisClients:
         Returns None if a key holds something of another type, as if there were nothing.
         """
         _, gate = self._of_this_loop()
+        asked = _times_asked_to_stop()
         try:
             async with asyncio.timeout(self._timeout), gate:
                 try:
                     return await command()
                 except (exceptions.ConnectionError, exceptions.TimeoutError):
-                    if not idempotent:
+                    if not idempotent or _times_asked_to_stop() > asked:
                         raise
                     return await command()
         except _FAULTS as error:
@@ -164,12 +165,21 @@ class RedisClients:
                 logger.error("A key of the sessions holds something else; it is taken as absent.")
                 return None
             raise _unavailable(error) from None
+        finally:
+            # Python 3.11 loses a cancellation that comes together with an answer or an error.
+            if _times_asked_to_stop() > asked:
+                raise asyncio.CancelledError
 
     async def _evaluate(self, script: Script, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
         try:
             return await self.client.evalsha(script.sha, len(keys), *keys, *arguments)
         except exceptions.NoScriptError:
             return await self.client.eval(script.text, len(keys), *keys, *arguments)
+
+
+def _times_asked_to_stop() -> int:
+    task = asyncio.current_task()
+    return task.cancelling() if task else 0
 
 
 def _unavailable(error: Exception) -> StoreUnavailable:
@@ -180,6 +190,14 @@ def _unavailable(error: Exception) -> StoreUnavailable:
         return StoreUnavailable(
             f"Redis refuses these credentials or rights ({kind}): look at MEMSESSION_REDIS_URL and "
             "at the server's ACL.",
+            retry_after=5,
+        )
+    _, tls, reason = f"{told} {error.__cause__}".partition("[SSL: ")
+    if tls:
+        reason = reason.partition("]")[0]  # the rest may name hosts and files
+        return StoreUnavailable(
+            f"The TLS connection to Redis failed ({reason}): look at MEMSESSION_REDIS_URL, at its "
+            "ssl_ca_certs and at the server's certificate.",
             retry_after=5,
         )
     word = told.partition(" ")[0]

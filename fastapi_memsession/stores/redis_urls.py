@@ -14,8 +14,9 @@ from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster, Sentinel
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.connection import SSLConnection, parse_url
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import MasterNotFoundError
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisClusterException
+from redis.exceptions import RedisClusterException, RedisError
 
 from fastapi_memsession.errors import SettingsError
 
@@ -90,7 +91,18 @@ class _OneAtATime(Sentinel):
 
     async def discover_master(self, service_name: str) -> Any:
         async with self._asking:
-            return await super().discover_master(service_name)
+            try:
+                return await super().discover_master(service_name)
+            except MasterNotFoundError as error:
+                raise error from await self._refusal()
+
+    async def _refusal(self) -> RedisError | None:
+        """Return why a sentinel could not be asked, which the error does not say."""
+        try:
+            await self.sentinels[0].ping()
+        except RedisError as error:
+            return error
+        return None
 
 
 def _sentinel(parts: SplitResult, timeout: float) -> Callable[[], Client]:

@@ -1,6 +1,5 @@
 """The stores that the contract is tested on. Add a store here and the whole suite runs on it."""
 
-import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, replace
@@ -10,7 +9,8 @@ import pytest
 from fastapi_memsession import MemoryStore, SessionRecord, SessionStore
 from fastapi_memsession.records import new_session_id
 from fastapi_memsession.stores.redis import RedisStore
-from tests.redis_server import ADVICE, RedisServer, cluster, find, sentinel
+from tests.redis_deployments import cluster, sentinel
+from tests.redis_server import RedisServer
 
 PATIENCE = 20  # seconds that a call may take on a machine that has other things to do
 
@@ -54,14 +54,6 @@ def new_store(kind, request) -> Callable[[], SessionStore]:
 def programs(kind) -> int:
     """Tell how many random programs are worth their time on a kind of store."""
     return kind.programs
-
-
-@pytest.fixture(scope="session")
-def redis_folder(tmp_path_factory):
-    """Make a folder for servers, if there is a program that could run in it."""
-    if find() is None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(ADVICE)
-    return tmp_path_factory.mktemp("redis")
 
 
 @pytest.fixture(scope="session")

@@ -1,22 +1,16 @@
 """Redis as it is deployed, started for the tests that ask for it, and records to keep in it."""
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
 from fastapi_memsession import SessionRecord
 from fastapi_memsession.records import new_session_id
+from fastapi_memsession.stores.redis import RedisStore
 from tests.conftest import START
-from tests.redis_server import ADVICE, Cluster, RedisServer, cluster, find
-
-
-@pytest.fixture(scope="session")
-def redis_folder(tmp_path_factory):
-    """Make a folder for servers, if there is a program that could run in it."""
-    if find() is None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(ADVICE)
-    return tmp_path_factory.mktemp("redis")
+from tests.redis.calls import TIMEOUT, keep
+from tests.redis_deployments import Cluster, cluster
+from tests.redis_server import RedisServer
 
 
 @pytest.fixture(scope="session")
@@ -49,3 +43,19 @@ def record() -> Callable[..., SessionRecord]:
         )
 
     return make
+
+
+@pytest.fixture
+async def store(server) -> AsyncIterator[RedisStore]:
+    """Make a store on the server, which a file may have overridden with one for each test."""
+    store = RedisStore(server.url, timeout=TIMEOUT)
+    yield store
+    await store.aclose()
+
+
+@pytest.fixture
+async def kept(store, record) -> SessionRecord:
+    """Keep a session with a number in it."""
+    made = record(n=b"0")
+    await keep(store, made)
+    return made

@@ -2,108 +2,55 @@
 
 import asyncio
 import logging
-import signal
 import subprocess
 import sys
 
 import pytest
 
-from fastapi_memsession import SessionRecord, SettingsError, StoreUnavailable
-from fastapi_memsession.records import new_session_id
+from fastapi_memsession import StoreUnavailable
 from fastapi_memsession.stores.base import Increment, SetValue
-from fastapi_memsession.stores.redis import RedisStore
 from tests.conftest import START
+from tests.redis.calls import delete, in_time, keep, number_of, refuses
 from tests.redis_server import RedisServer
-
-DEADLINE = 2  # seconds; the store's own is one
-
-
-def record(**values):
-    fields = {
-        "user_id": "anna",
-        "session_id": new_session_id(),
-        "claims": {},
-        "data": {"n": b"0"},
-        "created_at": START,
-        "last_seen_at": START,
-        "expires_at": START + 100,
-        "deadline": START + 1000,
-        "expiration": 100.0,
-    }
-    return SessionRecord(**{**fields, **values})
 
 
 @pytest.fixture
-def server(tmp_path):
+def server(redis_folder, tmp_path):
     """A server of the test's own, at a socket that is the same when it is started again."""
     with RedisServer(tmp_path / "redis", unix=True) as server:
         yield server
 
 
-@pytest.fixture
-async def store(server):
-    store = RedisStore(server.url)
-    yield store
-    await store.aclose()
-
-
-@pytest.fixture
-async def kept(store):
-    made = record()
-    await store.create(made, now=START, limit_per_user=None)
-    return made
-
-
 async def load(store, key, renew=None):
-    async with asyncio.timeout(DEADLINE):
-        return await store.load(key, now=START, renew_interval=renew)
+    return await in_time(store.load(key, now=START, renew_interval=renew))
 
 
 async def increment(store, key):
-    async with asyncio.timeout(DEADLINE):
-        return await store.change(key, [Increment("n", 1)], now=START, max_bytes=999)
+    return await in_time(store.change(key, [Increment("n", 1)], now=START, max_bytes=999))
 
 
-async def value(store, key):
-    return int((await load(store, key)).data["n"])
-
-
-async def test_a_dead_server_is_told_and_a_new_one_used(server, store, kept):
+async def test_a_dead_server_is_told_and_a_new_one_used(server, store, kept, record):
     """Every call fails at once while there is none; the first after the restart works."""
     server.kill()
-    for call in (
-        load(store, kept.key),
-        increment(store, kept.key),
-        store.create(record(), now=START, limit_per_user=2),
-        store.delete(kept.key, now=START, reason="logout"),
-        store.list_user("anna", now=START),
-        store.delete_user("anna", now=START, reason="revoked"),
-        store.count(now=START),
-        store.sweep(now=START, budget=10),
-        store.open(),
-    ):
-        with pytest.raises(StoreUnavailable, match="Redis cannot answer"):
-            async with asyncio.timeout(DEADLINE):
-                await call
+    await refuses(store, kept, "Redis cannot answer")
     server.__enter__()
     made = record()
-    await store.create(made, now=START, limit_per_user=None)
+    await keep(store, made)
     assert await load(store, made.key) == made
 
 
 async def test_a_server_that_hangs_is_not_waited_for(server, store, kept):
     """A call fails at the deadline; the next after it wakes works; nothing is counted twice."""
-    server._process.send_signal(signal.SIGSTOP)
     attempts = 5
-    results = await asyncio.gather(
-        *(increment(store, kept.key) for _ in range(attempts)), return_exceptions=True
-    )
-    assert all(isinstance(result, StoreUnavailable) for result in results)
-    with pytest.raises(StoreUnavailable):
-        await load(store, kept.key)
-    server._process.send_signal(signal.SIGCONT)
-    assert await value(store, kept.key) <= attempts
-    before = await value(store, kept.key)
+    with server.hung():
+        results = await asyncio.gather(
+            *(increment(store, kept.key) for _ in range(attempts)), return_exceptions=True
+        )
+        assert all(isinstance(result, StoreUnavailable) for result in results)
+        with pytest.raises(StoreUnavailable):
+            await load(store, kept.key)
+    assert await number_of(store, kept.key) <= attempts
+    before = await number_of(store, kept.key)
     assert (await increment(store, kept.key)).values == (str(before + 1).encode(),)
 
 
@@ -133,20 +80,20 @@ async def test_killed_connections_are_replaced(server, store, kept):
         except StoreUnavailable:
             continue
         acknowledged += 1
-    assert acknowledged <= await value(store, kept.key) <= attempts
+    assert acknowledged <= await number_of(store, kept.key) <= attempts
 
 
-async def test_a_full_server_still_reads_and_deletes(server, store, kept):
+async def test_a_full_server_still_reads_and_deletes(server, store, kept, record):
     """Writes are refused and leave nothing behind."""
     server.command("CONFIG", "SET", "maxmemory", "1")
     with pytest.raises(StoreUnavailable, match=r"OOM|OutOfMemory"):
-        await store.create(record(), now=START, limit_per_user=None)
+        await keep(store, record())
     with pytest.raises(StoreUnavailable, match=r"OOM|OutOfMemory"):
         await store.change(
             kept.key, [SetValue("a", b"1"), SetValue("b", b"2")], now=START, max_bytes=999
         )
     assert await load(store, kept.key) == kept
-    assert await store.delete(kept.key, now=START, reason="logout")
+    assert await delete(store, kept.key)
     server.command("CONFIG", "SET", "maxmemory", "0")
     assert await store.count(now=START) == 0
 
@@ -161,7 +108,7 @@ async def test_a_replica_still_reads(server, store, kept):
     assert (await increment(store, kept.key)).values == (b"1",)
 
 
-async def test_foreign_and_broken_keys_are_no_session(server, store, kept, caplog):
+async def test_foreign_and_broken_keys_are_no_session(server, store, kept, record, caplog):
     """Taken as absent, with a line in the log; never an error in the request."""
     key = server.command("KEYS", "*:s:*").strip()
     server.command("HSET", key, "e", "soon")
@@ -240,25 +187,3 @@ def test_without_the_client_library_the_command_is_told():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "SettingsError" in done.stderr
     assert "pip install 'fastapi-memsession[redis]'" in done.stderr
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "http://:secret@h",
-        "redis+sentinel://:secret@h:1",
-        "redis+cluster://:secret@",
-        "redis+cluster://:secret@h:x",
-        "redis+cluster://:secret@h?db=2",
-        "redis+cluster://:secret@h?colour=red",
-        "redis+sentinel://:secret@h/service?colour=red",
-        "redis://:secret@h?colour=red",
-        "redis://:secret@h?decode_responses=true",
-        "secret",
-    ],
-)
-def test_a_url_that_is_none_is_told_without_quoting_it(url):
-    """It may hold a password."""
-    with pytest.raises(SettingsError, match="MEMSESSION_REDIS_URL") as caught:
-        RedisStore(url)
-    assert "secret" not in str(caught.value)

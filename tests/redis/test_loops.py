@@ -7,7 +7,7 @@ import pytest
 
 from fastapi_memsession.stores.redis import RedisStore
 from tests.conftest import START
-from tests.redis_server import sentinel
+from tests.redis_deployments import sentinel
 
 
 @pytest.fixture(scope="module")

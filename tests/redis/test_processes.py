@@ -13,7 +13,7 @@ from tests.redis_server import RedisServer
 
 
 @pytest.fixture
-def server(tmp_path):
+def server(redis_folder, tmp_path):
     with RedisServer(tmp_path / "redis") as server:
         yield server
 
