@@ -1,0 +1,84 @@
+"""Claims that change: the record is the authority, and every token follows."""
+
+import pytest
+
+from fastapi_memsession import SessionDataError, SessionTooLarge
+from tests.life.client import Tokens
+
+
+def test_an_update_is_seen_at_once_and_brings_a_fresh_token(client):
+    """Once: the token after that says what the record says."""
+    tokens = client.log_in(role="viewer")
+    response = client.ask("POST", "/claims", tokens, json={"role": "editor", "plan": "gold"})
+    assert response.json() == {"role": "editor", "plan": "gold"}
+    fresh = client.tokens(response)
+    assert fresh.access
+    assert fresh.refresh is None
+    response = client.ask("GET", "/profile", fresh)
+    assert response.json()["role"] == "editor"
+    assert client.tokens(response) == Tokens()
+
+
+def test_none_removes_a_claim(client):
+    """And what is not named stays."""
+    tokens = client.log_in()
+    assert client.ask("POST", "/claims", tokens, json={"a": "1"}).json() == {
+        "role": "user",
+        "a": "1",
+    }
+    assert client.ask("POST", "/claims", tokens, json={"role": None}).json() == {"a": "1"}
+
+
+def test_every_session_of_a_user_follows_and_nobody_is_logged_out(client):
+    """With its next request each gets a token that says so; an old one still opens it."""
+    mine = [client.log_in("anna", role="admin") for _ in range(3)]
+    other = client.log_in("bert", role="admin")
+    response = client.ask("POST", "/everywhere/anna", json={"role": "viewer"})
+    assert response.json() == 3
+    for tokens in mine:
+        response = client.ask("GET", "/profile", tokens)
+        assert response.json()["role"] == "viewer"
+        fresh = client.tokens(response)
+        assert fresh.access != tokens.access
+        assert client.tokens(client.ask("GET", "/profile", fresh)) == Tokens()
+        assert client.ask("GET", "/admin", tokens).status_code == 403
+    assert client.profile(other)["role"] == "admin"
+
+
+def test_a_renewed_pair_says_what_the_record_says(client):
+    """However old the refresh token is."""
+    tokens = client.log_in(role="admin")
+    client.ask("POST", "/everywhere/anna", json={"role": "viewer"})
+    renewed = client.renew(tokens)
+    response = client.ask("GET", "/profile", renewed)
+    assert response.json()["role"] == "viewer"
+    assert client.tokens(response) == Tokens()
+
+
+async def test_claims_that_no_token_can_carry_change_nothing(make_client):
+    """In any of the sessions, also if they would fit into some."""
+    provider = make_client().app.state.sessions
+    small = await provider.login("anna")
+    large = await provider.login("anna", claims={"a": "x" * 2000})
+    with pytest.raises(SessionTooLarge, match="Keep claims small"):
+        await provider.update_claims("anna", b="x" * 1500)
+    with pytest.raises(SessionTooLarge):
+        await large.session.update_claims(b="x" * 1500)
+    with pytest.raises(SessionDataError, match="text by text"):
+        await provider.update_claims("anna", b=1)
+    for login in (small, large):
+        session = await provider.open(login.tokens.access)
+        assert "b" not in session.claims.data
+    assert await provider.update_claims("nobody", b="1") == 0
+
+
+async def test_two_handles_change_different_claims(make_client):
+    """Neither loses the other's, though each knew the claims of before."""
+    provider = make_client().app.state.sessions
+    login = await provider.login("anna", claims={"a": "1"})
+    one, two = [await provider.open(login.tokens.access) for _ in range(2)]
+    await one.update_claims(b="2")
+    await two.update_claims(c="3")
+    assert two.claims.data == {"a": "1", "b": "2", "c": "3"}
+    await one.reload()
+    assert one.claims.data == two.claims.data

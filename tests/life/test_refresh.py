@@ -1,0 +1,296 @@
+"""Access and refresh tokens: a pair at login, the next pair for the last one, once."""
+
+import pytest
+from fastapi import FastAPI, Request
+from fastapi.testclient import TestClient
+
+from fastapi_memsession import SessionUsageError, login_session, renew_session
+from tests.conftest import KEY
+from tests.life.client import REFRESH, Tokens, cookies_of
+
+MINUTE, DAY = 60, 86_400
+ACCESS_LIFE = 15 * MINUTE
+GRACE = 10
+
+
+def test_a_login_yields_a_pair(client):
+    """Each token in its own place, nowhere else, and for as long as it is good."""
+    response = client.ask("POST", "/login/anna")
+    tokens = client.tokens(response)
+    assert tokens.access
+    assert tokens.refresh
+    lines = {line.partition("=")[0]: line for line in response.headers.get_list("set-cookie")}
+    if lines:
+        assert f"Max-Age={ACCESS_LIFE};" in lines["session_token"]
+        assert f"Max-Age={30 * DAY};" in lines[REFRESH]
+        assert all("HttpOnly" in line for line in lines.values())
+
+
+def test_the_refresh_cookie_is_hidden_from_scripts_in_any_case(make_client):
+    """Whatever the settings say of the other one."""
+    response = make_client("cookie", cookie_http_only=False).ask("POST", "/login/anna")
+    lines = {line.partition("=")[0]: line for line in response.headers.get_list("set-cookie")}
+    assert "HttpOnly" not in lines["session_token"]
+    assert "HttpOnly" in lines[REFRESH]
+
+
+def test_neither_token_passes_for_the_other(client):
+    """ASVS 9.2.2."""
+    tokens = client.log_in()
+    assert client.is_told("GET", "/profile", Tokens(access=tokens.refresh)) == (401, None)
+    assert client.is_told("POST", "/refresh", Tokens(refresh=tokens.access)) == (401, None)
+
+
+def test_an_access_token_runs_out_and_the_session_goes_on(client):
+    """The answer says which of the two it is; the next pair opens the same session."""
+    tokens = client.log_in()
+    client.ask("POST", "/count", tokens)
+    client.clock.advance(ACCESS_LIFE)
+    response = client.ask("GET", "/profile", tokens)
+    assert response.status_code == 401
+    assert response.json() == {"detail": "The access token has expired"}
+    assert "The access token has expired" in response.headers["www-authenticate"]
+    renewed = client.renew(tokens)
+    assert renewed.access != tokens.access
+    assert renewed.refresh != tokens.refresh
+    assert client.profile(renewed) == {"user": "anna", "role": "user", "data": {"n": 1}}
+
+
+def test_an_access_token_never_outlives_its_session(client):
+    """Near the deadline it lives as long as that."""
+    tokens = client.log_in()
+    for day in range(1, 60):
+        client.clock.advance(DAY / 2)
+        if day == 59:
+            client.clock.advance(DAY / 2 - MINUTE)
+        tokens = client.renew(tokens)
+    assert client.profile(tokens)
+    client.clock.advance(MINUTE)
+    assert client.is_told("GET", "/profile", tokens)[0] == 401
+    assert client.is_told("POST", "/refresh", tokens) == (401, "expired")
+
+
+def test_a_token_renewed_twice_at_once_gives_the_same_pair(client):
+    """Two tabs, or a response that was lost: both go on."""
+    tokens = client.log_in()
+    first = client.renew(tokens)
+    client.clock.advance(GRACE - 1)
+    assert client.renew(tokens) == first
+    assert client.profile(first)
+
+
+def test_inside_the_grace_period_a_used_successor_does_no_harm(client):
+    """The slower of two tabs may come when the faster is at work already."""
+    tokens = client.log_in()
+    first = client.renew(tokens)
+    client.profile(first)
+    assert client.renew(tokens) == first
+
+
+def test_a_lost_response_is_recovered_however_late(client):
+    """As long as nobody used the successor: the refresh token is the same, the other one fresh."""
+    tokens = client.log_in()
+    lost = client.renew(tokens)
+    client.clock.advance(3600)
+    found = client.renew(tokens)
+    assert found.refresh == lost.refresh
+    assert client.profile(found)
+
+
+@pytest.mark.parametrize("use", ["access", "refresh"])
+def test_reuse_after_the_grace_period_ends_the_session(client, use):
+    """One of the two who had the token is a thief, and nobody knows which (RFC 9700 4.14.2)."""
+    tokens = client.log_in()
+    renewed = client.renew(tokens)
+    current = client.renew(renewed) if use == "refresh" else renewed
+    client.profile(current)
+    client.clock.advance(GRACE)
+    assert client.is_told("POST", "/refresh", tokens) == (401, "reused")
+    for each in (tokens, renewed, current):
+        assert client.is_told("GET", "/profile", each) == (401, "reused")
+        assert client.is_told("POST", "/refresh", each) == (401, "reused")
+
+
+def test_the_grandparent_inside_the_grace_period_ends_the_session(client):
+    """Two rotations back is theft, however fast."""
+    tokens = client.log_in()
+    current = client.renew(client.renew(tokens))
+    assert client.is_told("POST", "/refresh", tokens) == (401, "reused")
+    assert client.is_told("GET", "/profile", current) == (401, "reused")
+
+
+def test_a_forged_token_changes_nothing(client):
+    """Nor does it learn anything; without one, no error code (RFC 6750 section 3.1)."""
+    tokens = client.log_in()
+    header, payload, signature = tokens.refresh.split(".")
+    forged = ".".join([header, payload, ("B" if signature[0] == "A" else "A") + signature[1:]])
+    response = client.ask("POST", "/refresh", Tokens(refresh=forged))
+    assert (response.status_code, response.json()) == (401, {"detail": "Not authenticated"})
+    assert 'error="invalid_token"' in response.headers["www-authenticate"]
+    response = client.ask("POST", "/refresh")
+    assert (response.status_code, response.json()) == (401, {"detail": "Not authenticated"})
+    assert response.headers["www-authenticate"] == "Bearer"
+    assert client.renew(tokens)
+
+
+def test_a_renewal_is_a_use(make_client):
+    """The idle expiration starts again, also when the same pair is handed out again."""
+    client = make_client(expiration=100)
+    tokens = client.log_in()
+    for _ in range(3):
+        client.clock.advance(60)
+        tokens = client.renew(tokens)
+    client.clock.advance(99)
+    assert client.renew(client.log_in(tokens=tokens))
+    lost = client.log_in("bert")
+    for _ in range(3):
+        client.clock.advance(60)
+        client.renew(lost)
+    client.clock.advance(100)
+    assert client.is_told("POST", "/refresh", lost) == (401, "expired")
+
+
+def test_a_renewal_whose_response_failed_can_be_repeated(client):
+    """Nothing needs to be undone: the token buys the same pair again."""
+    tokens = client.log_in()
+    response = client.ask("POST", "/renew/fail", tokens)
+    assert response.status_code == 500
+    client.clock.advance(3600)
+    assert client.profile(client.renew(tokens))
+
+
+def test_renewing_gives_the_endpoint_the_session(client):
+    """An endpoint of one's own may renew and go on with it."""
+    tokens = client.log_in(role="admin")
+    response = client.ask("POST", "/renew/answer", Tokens(refresh=tokens.refresh))
+    assert response.json() == {"role": "admin"}
+    assert client.profile(client.tokens(response))
+
+
+def test_a_page_of_another_origin_cannot_renew(client):
+    """Where a browser would send the token by itself; the token is not used up."""
+    tokens = client.log_in()
+    headers = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
+    response = client.ask("POST", "/refresh", tokens, headers=headers)
+    if client.carrier == "cookie":
+        assert response.status_code == 403
+        assert "evil.example" in response.json()["detail"]
+    else:  # a header credential comes first, which no other page can send
+        assert response.status_code == 200
+    assert client.renew(tokens)
+
+
+def test_two_refresh_tokens_that_differ_are_refused(make_client):
+    """Using either would be a guess."""
+    client = make_client("header,cookie")
+    one, two = client.log_in("anna"), client.log_in("bert")
+    cookie = {"Cookie": f"{REFRESH}={two.refresh}", "X-Refresh-Token": one.refresh}
+    response = client.client.post("/refresh", headers=cookie)
+    assert response.status_code == 400
+
+
+def test_a_new_login_ends_the_session_that_only_the_refresh_token_knows(client):
+    """After a while the client has nothing else to show (ASVS 7.2.4)."""
+    tokens = client.log_in()
+    client.clock.advance(ACCESS_LIFE)
+    again = client.log_in(tokens=Tokens(refresh=tokens.refresh))
+    assert client.is_told("POST", "/refresh", tokens) == (401, "replaced")
+    assert client.profile(again)
+
+
+def test_a_new_login_ends_the_session_of_an_expired_access_token(client):
+    """It opens nothing any more, but says who is coming."""
+    tokens = client.log_in()
+    client.clock.advance(ACCESS_LIFE)
+    client.log_in(tokens=Tokens(access=tokens.access))
+    assert client.is_told("POST", "/refresh", tokens) == (401, "replaced")
+
+
+def test_logging_out_kills_both_tokens_by_whichever_is_good(client):
+    """And the browser forgets both cookies."""
+    for held in ("both", "access", "refresh"):
+        tokens = client.log_in()
+        shown = tokens if held == "both" else Tokens(**{held: getattr(tokens, held)})
+        response = client.ask("POST", "/logout", shown)
+        assert response.status_code == 204
+        if "cookie" in client.carrier:
+            assert cookies_of(response) == {"session_token": "", REFRESH: ""}
+        assert client.is_told("GET", "/profile", tokens) == (401, "revoked")
+        assert client.is_told("POST", "/refresh", tokens) == (401, "revoked")
+
+
+def test_logging_out_without_a_session_is_quiet(client):
+    """Forged or none: the cookies go all the same."""
+    for tokens in (Tokens(), Tokens("junk", "junk")):
+        response = client.ask("POST", "/logout", tokens)
+        assert response.status_code == 204
+        assert bool(cookies_of(response)) == ("cookie" in client.carrier)
+
+
+def test_a_page_of_another_origin_cannot_log_out(make_client):
+    """By neither cookie; and nothing is cleared."""
+    client = make_client("cookie")
+    tokens = client.log_in()
+    headers = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
+    for shown in (tokens, Tokens(refresh=tokens.refresh)):
+        response = client.ask("POST", "/logout", shown, headers=headers)
+        assert response.status_code == 403
+        assert not cookies_of(response)
+    assert client.profile(tokens)
+
+
+def test_a_page_of_another_origin_can_read_the_tokens_where_cors_lets_it(make_client):
+    """Both headers are named for browsers."""
+    response = make_client("header").ask("POST", "/login/anna")
+    exposed = response.headers.get_list("access-control-expose-headers")
+    assert exposed == ["Authorization", "X-Refresh-Token"]
+
+
+def test_keys_are_changed_without_logging_anyone_out(make_client, make_app):
+    """A refresh token of the previous key buys a pair of the new one."""
+    old = make_client("header", jwt_key="another key of more than thirty-two bytes")
+    store = old.app.state.sessions.store
+    tokens = old.log_in()
+    app = FastAPI()
+
+    @app.post("/refresh")
+    async def refresh(request: Request):
+        await renew_session(request)
+
+    values = {"jwt_previous_keys": ["another key of more than thirty-two bytes"], "jwt_key": KEY}
+    make_app(app=app, store=store, refresh=True, **values)
+    with TestClient(app) as new:
+        response = new.post("/refresh", headers={"X-Refresh-Token": tokens.refresh})
+    assert response.status_code == 200
+    assert response.headers["x-refresh-token"].partition(".")[0] != tokens.refresh.partition(".")[0]
+
+
+def test_without_refresh_tokens_there_is_nothing_to_renew(make_client):
+    """The route says which setting; the function is a mistake of the program."""
+    client = make_client("header", refresh=False)
+    response = client.ask("POST", "/login/anna")
+    assert "x-refresh-token" not in response.headers
+    response = client.ask("POST", "/refresh")
+    assert response.status_code == 404
+    assert "MEMSESSION_REFRESH" in response.json()["detail"]
+    with (
+        TestClient(client.app) as strict,
+        pytest.raises(SessionUsageError, match="MEMSESSION_REFRESH=true"),
+    ):
+        strict.post("/renew/answer")
+
+
+def test_a_long_access_token_of_before_is_refused_once_there_are_refresh_tokens(
+    make_client, make_app
+):
+    """A life longer than any that this application issues is refused (ASVS 9.2.1)."""
+    old = make_client("header", refresh=False)
+    tokens = old.log_in()
+    new = FastAPI()
+
+    @new.post("/login")
+    async def login(request: Request):
+        await login_session(request, "anna")
+
+    app = make_app(app=new, store=old.app.state.sessions.store, refresh=True)
+    assert app.state.sessions.tokens.key_of(tokens.access) is None
