@@ -5,8 +5,7 @@ handshake are one to it. Tokens are never read from a URL: addresses end up in l
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
@@ -17,8 +16,7 @@ MAX_COOKIE_BYTES = 4096
 """Name and value together; a browser drops a larger cookie (RFC 6265bis section 5.6)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Credential:
+class Credential(NamedTuple):
     """A token as it came in, not yet verified.
 
     Attributes:
@@ -26,8 +24,11 @@ class Credential:
         ambient: a browser sends it by itself, also for a page of another origin.
     """
 
-    token: str = field(repr=False)
+    token: str
     ambient: bool = False
+
+    def __repr__(self) -> str:
+        return f"Credential(ambient={self.ambient})"
 
 
 @runtime_checkable

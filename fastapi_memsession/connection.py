@@ -8,9 +8,7 @@ from collections.abc import Callable
 from typing import Unpack
 
 from starlette.requests import HTTPConnection
-from starlette.types import Send
 
-from fastapi_memsession.answers import Answers
 from fastapi_memsession.carriers import TokenCarrier
 from fastapi_memsession.errors import (
     CredentialConflict,
@@ -34,15 +32,15 @@ SCOPE_KEY = "fastapi_memsession"
 class ConnectionState:
     """The session of one HTTP request or WebSocket: loaded once, shared by all who ask."""
 
-    __slots__ = ("_began", "_peeked", "_refusal", "_session", "provider", "response")
+    # Defaults of the class: see SessionResponse.
+    _session: Session | None = None
+    _peeked = False  # the session was looked at, which is no use
+    _refusal: Callable[[], NotAuthenticated] | None = None
 
-    def __init__(self, provider: SessionProvider, answers: Answers, send: Send) -> None:
+    def __init__(self, provider: SessionProvider, response: SessionResponse) -> None:
         self.provider = provider
-        self.response = SessionResponse(provider, answers, send)
+        self.response = response
         self._began = provider.clock()
-        self._session: Session | None = None
-        self._peeked = False  # the session was looked at, which is no use
-        self._refusal: Callable[[], NotAuthenticated] | None = None
 
     async def open(self, connection: HTTPConnection, *, renew: bool = True) -> Session:
         """Return the session that the connection's credential names.
@@ -106,9 +104,9 @@ class ConnectionState:
             # Refused, cancelled, or stored with the reply lost: whichever it was, it is not.
             await self.response.end(key, "undone")
             raise
-        self.response.created.append(key)
+        self.response.created = [*self.response.created, key]
         if replaced is not None:
-            self.response.replaced.append(replaced)
+            self.response.replaced = [*self.response.replaced, replaced]
         self.response.headers = login.headers
         return self._adopt(login.session)
 

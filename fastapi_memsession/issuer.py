@@ -10,22 +10,26 @@ from dataclasses import dataclass, field
 from starlette.datastructures import MutableHeaders
 
 from fastapi_memsession.carriers import TokenCarrier
-from fastapi_memsession.records import Claims, SessionRecord, TokenPair
+from fastapi_memsession.records import SessionRecord, TokenPair
 from fastapi_memsession.settings import SessionSettings
 from fastapi_memsession.tokens import TokenCodec
 
 
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """Tokens, the response headers that bring them, and what the access token says."""
+    """Tokens, the response headers that bring them, and the times that the access token says."""
 
     tokens: TokenPair
     headers: MutableHeaders = field(repr=False)
-    claims: Claims
+    issued_at: int
+    expires_at: int
 
 
 class TokenIssuer:
     """Issues the tokens of sessions.
+
+    Attributes:
+        vary: the request headers in which tokens come.
 
     Args:
         settings: whether there are refresh tokens, and how long access tokens live.
@@ -45,15 +49,11 @@ class TokenIssuer:
         self._tokens = tokens
         self._carrier = carrier
         self._refresh_carrier = refresh_carrier
+        carriers = (carrier, refresh_carrier)
+        self.vary = tuple(name for each in carriers if each for name in each.vary)
         self._access_life = settings.access_expiration.total_seconds()
         # Longer than that, and an access token that is handed out again might be over.
         self._grace = min(settings.refresh_grace.total_seconds(), self._access_life / 2)
-
-    @property
-    def vary(self) -> list[str]:
-        """The request headers in which tokens come."""
-        carriers = (self._carrier, self._refresh_carrier)
-        return [name for carrier in carriers if carrier for name in carrier.vary]
 
     def issue(self, record: SessionRecord, *, now: float) -> Issue:
         """Issue all tokens of a session, as its record is.
@@ -76,7 +76,8 @@ class TokenIssuer:
         )
         max_age = math.ceil(record.deadline - now)
         self._refresh_carrier.inject(issue.headers, refresh, max_age=max_age)
-        return Issue(TokenPair(issue.tokens.access, refresh), issue.headers, issue.claims)
+        pair = TokenPair(issue.tokens.access, refresh)
+        return Issue(pair, issue.headers, issue.issued_at, issue.expires_at)
 
     def issue_access(self, record: SessionRecord, *, now: float) -> Issue:
         """Issue an access token alone; raises as `issue` does."""
@@ -92,8 +93,7 @@ class TokenIssuer:
         )
         headers = MutableHeaders()
         self._carrier.inject(headers, token, max_age=math.ceil(expires_at - now))
-        claims = Claims(record.user_id, dict(record.claims), math.floor(now), math.ceil(expires_at))
-        return Issue(TokenPair(token), headers, claims)
+        return Issue(TokenPair(token), headers, math.floor(now), math.ceil(expires_at))
 
     def clear(self, headers: MutableHeaders) -> None:
         """Make the client forget every token, where response headers can do that."""

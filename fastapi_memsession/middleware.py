@@ -13,6 +13,7 @@ from fastapi_memsession.cleanup import clean_up_forever
 from fastapi_memsession.connection import SCOPE_KEY, ConnectionState
 from fastapi_memsession.errors import SessionError
 from fastapi_memsession.provider import SessionProvider
+from fastapi_memsession.response import SessionResponse
 
 logger = logging.getLogger("fastapi_memsession")
 
@@ -36,21 +37,22 @@ class ConnectionMiddleware:
         if scope["type"] == "lifespan":
             await self._lifespan(scope, receive, send)
             return
-        state = ConnectionState(self._provider, self._answers, send)
+        response = SessionResponse(self._provider, self._answers, send)
         if SCOPE_KEY in scope:
             # A mounted application with a set-up of its own: what is outside keeps its state, also
             # middlewares that go on while the response is being sent.
             scope = dict(scope)
-        scope[SCOPE_KEY] = state
+        scope[SCOPE_KEY] = ConnectionState(self._provider, response)
         try:
-            await self.app(scope, receive, state.response.send)
+            await self.app(scope, receive, response.send)
         except SessionError as error:
             # From a middleware: what is further inside has been answered there.
-            if state.response.started:
+            if response.started:
                 raise
-            await self._answer(scope, receive, state.response.send, error)
+            await self._answer(scope, receive, response.send, error)
         finally:
-            await state.response.finish()
+            if response.created and not response.started:
+                await response.undo()
 
     async def _answer(
         self, scope: Scope, receive: Receive, send: Send, error: SessionError

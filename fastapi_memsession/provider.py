@@ -18,7 +18,6 @@ from fastapi_memsession.events import Events, H
 from fastapi_memsession.issuer import TokenIssuer
 from fastapi_memsession.logins import LoginOptions, changed_claims, new_record
 from fastapi_memsession.records import (
-    Claims,
     SessionInfo,
     SessionKey,
     SessionRecord,
@@ -149,9 +148,13 @@ class SessionProvider:
         )
         if record is None:
             raise await self.ended(claims.key)
-        stale = record.claims != claims.data
-        told = Claims(record.user_id, dict(record.claims), claims.issued_at, claims.expires_at)
-        return Session(record, told, self, stale=stale)
+        return Session(
+            record,
+            self,
+            issued_at=claims.issued_at,
+            expires_at=claims.expires_at,
+            stale=record.claims != claims.data,
+        )
 
     async def renew(self, refresh_token: str) -> Login:
         """Exchange a refresh token for the next pair. See `renew_session`.
@@ -193,7 +196,7 @@ class SessionProvider:
         if after is None:
             return None
         issue = self.issuer.issue(after, now=now)
-        session.renamed(after, issue.claims)
+        session.renamed(after, issued_at=issue.issued_at, expires_at=issue.expires_at)
         await self.events.tell("created", after.key)
         await self.events.tell("ended", record.key, "replaced")
         return issue.headers
@@ -289,7 +292,8 @@ class SessionProvider:
 
     def _issued(self, record: SessionRecord, now: float) -> Login:
         issue = self.issuer.issue(record, now=now)
-        return Login(Session(record, issue.claims, self), issue.tokens, issue.headers)
+        session = Session(record, self, issued_at=issue.issued_at, expires_at=issue.expires_at)
+        return Login(session, issue.tokens, issue.headers)
 
     def _check_claims(
         self, record: SessionRecord, changes: Mapping[str, str | None]

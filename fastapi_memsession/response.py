@@ -6,7 +6,7 @@ does what they replace end. A login whose response never starts is undone.
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Awaitable, Sequence
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection, Request
@@ -21,6 +21,7 @@ from fastapi_memsession.session import Session
 logger = logging.getLogger("fastapi_memsession")
 
 _endings: set[asyncio.Task[None]] = set()  # keeps tasks that outlive their request from vanishing
+_OURS = frozenset({b"cache-control", b"vary"})
 _STARTS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
 
 
@@ -37,32 +38,21 @@ class SessionResponse:
         replaced: sessions to end when it does.
     """
 
-    __slots__ = (
-        "_answered",
-        "_answers",
-        "_provider",
-        "_send",
-        "connection",
-        "created",
-        "forget",
-        "headers",
-        "replaced",
-        "session",
-        "started",
-    )
+    # Defaults of the class: most connections have nothing to do with a session, and pay for
+    # nothing that they do not set.
+    started = False
+    connection: HTTPConnection | None = None
+    session: Session | None = None
+    headers: MutableHeaders | None = None
+    forget = False
+    created: Sequence[SessionKey] = ()
+    replaced: Sequence[SessionKey] = ()
+    _answered = False  # by us, instead of the application, whose response is dropped
 
     def __init__(self, provider: SessionProvider, answers: Answers, send: Send) -> None:
-        self.started = False
-        self.connection: HTTPConnection | None = None
-        self.session: Session | None = None
-        self.headers: MutableHeaders | None = None
-        self.forget = False
-        self.created: list[SessionKey] = []
-        self.replaced: list[SessionKey] = []
         self._provider = provider
         self._answers = answers
         self._send = send
-        self._answered = False  # by us, instead of the application, whose response is dropped
 
     def touch(self, connection: HTTPConnection) -> None:
         """Note that the connection has to do with a session."""
@@ -72,19 +62,23 @@ class SessionResponse:
         if handlers is not None:
             self._answers.register(handlers[0])
 
-    async def send(self, message: Message) -> None:
+    def send(self, message: Message) -> Awaitable[None]:
         """Pass a message on, with our headers if it starts the response."""
-        if message["type"] not in _STARTS or self.started:
-            if not self._answered:
-                await self._send(message)
+        if not self.started and message["type"] in _STARTS:
+            if self.connection is not None:
+                return self._start(message, self.connection)
+            self.started = True
+        elif self._answered:
+            return _drop()
+        return self._send(message)
+
+    async def _start(self, message: Message, connection: HTTPConnection) -> None:
+        try:
+            news = await self._news()
+        except StoreUnavailable as error:
+            await self._answer(connection, error)
             return
-        if self.connection is not None:
-            try:
-                news = await self._news()
-            except StoreUnavailable as error:
-                await self._answer(self.connection, error)
-                return
-            _add_headers(message, news, vary=self._provider.issuer.vary)
+        _add_headers(message, news, vary=self._provider.issuer.vary)
         await self._send(message)
         self.started = True
         if self.session is not None:
@@ -92,11 +86,10 @@ class SessionResponse:
         for key in self.replaced:
             await self.end(key, "replaced")
 
-    async def finish(self) -> None:
-        """Undo the logins of a connection whose response never started."""
-        if self.created and not self.started:
-            for key in self.created:
-                await self.end(key, "undone")
+    async def undo(self) -> None:
+        """End the sessions of logins that no response will bring to the client."""
+        for key in self.created:
+            await self.end(key, "undone")
 
     async def end(self, key: SessionKey, reason: EndReason) -> None:
         """End a session, come what may."""
@@ -112,14 +105,14 @@ class SessionResponse:
         except Exception:
             logger.exception("A session that was %s could not be ended; it will expire.", reason)
 
-    async def _news(self) -> MutableHeaders:
+    async def _news(self) -> Sequence[tuple[bytes, bytes]]:
         """Do what had to wait for the response; return the headers that tell the client."""
         session, provider = self.session, self._provider
-        news = MutableHeaders()
         if session is None or session.destroyed:
+            news = MutableHeaders()
             if session is not None or self.forget:
                 provider.issuer.clear(news)
-            return news
+            return news.raw
         if session.pending_id is not None:
             before = session.record.key
             self.headers = await provider.regenerate(session)
@@ -129,7 +122,7 @@ class SessionResponse:
             issue = issuer.issue_access if self.headers is None else issuer.issue
             self.headers = issue(session.record, now=provider.clock()).headers
             session.stale = False
-        return news if self.headers is None else self.headers
+        return () if self.headers is None else self.headers.raw
 
     async def _answer(self, connection: HTTPConnection, error: StoreUnavailable) -> None:
         """Answer instead of the application, whose response says that all went well."""
@@ -141,15 +134,26 @@ class SessionResponse:
         await response(connection.scope, connection.receive, self._send)
 
 
-def _add_headers(message: Message, added: MutableHeaders, *, vary: Iterable[str]) -> None:
-    headers = MutableHeaders(raw=list(message.get("headers", ())))
-    headers.raw.extend(added.raw)
-    if message["type"] != "websocket.accept":
-        # No cache may keep it, nor give it to a client with another credential.
-        headers["Cache-Control"] = "no-store"
-        varies = ", ".join(headers.getlist("vary"))
-        known = {name.strip().lower() for name in varies.split(",")}
-        more = [name for name in vary if name.lower() not in known]
-        if more and "*" not in known:
-            headers["Vary"] = ", ".join([varies, *more] if varies else more)
-    message["headers"] = headers.raw
+def _add_headers(
+    message: Message, added: Sequence[tuple[bytes, bytes]], *, vary: Sequence[str]
+) -> None:
+    headers = [*message.get("headers", ()), *added]
+    message["headers"] = headers
+    if message["type"] == "websocket.accept":
+        return
+    # No cache may keep it, nor give it to a client with another credential.
+    if any(name in _OURS for name, _ in headers):
+        known = MutableHeaders(raw=headers)
+        varies = ", ".join(known.getlist("vary"))
+        names = {name.strip().lower() for name in varies.split(",")}
+        more = [name for name in vary if name.lower() not in names]
+        if more and "*" not in names:
+            known["Vary"] = ", ".join([varies, *more] if varies else more)
+        known["Cache-Control"] = "no-store"
+    else:
+        headers.append((b"cache-control", b"no-store"))
+        headers.append((b"vary", ", ".join(vary).encode("latin-1")))
+
+
+async def _drop() -> None:
+    """Send nothing."""

@@ -20,13 +20,25 @@ class Session(SessionData):
     Times are seconds since the epoch.
     """
 
-    __slots__ = ("_claims", "_confirmed_at", "_next_id", "stale", "tellable")
+    __slots__ = (
+        "_confirmed_at", "_next_id", "_token_expires_at", "_token_issued_at", "stale", "tellable"
+    )  # fmt: skip
 
     def __init__(
-        self, record: SessionRecord, claims: Claims, keeper: Keeper, *, stale: bool = False
+        self,
+        record: SessionRecord,
+        keeper: Keeper,
+        *,
+        issued_at: int,
+        expires_at: int,
+        stale: bool = False,
     ) -> None:
-        super().__init__(record, keeper)
-        self._claims = claims
+        self._record = record
+        self._data = record.data
+        self._keeper = keeper
+        self._destroyed = False
+        self._token_issued_at = issued_at
+        self._token_expires_at = expires_at
         self._confirmed_at: float | None = None
         self._next_id: str | None = None
         self.stale = stale  # the client's token says other claims than the record
@@ -49,7 +61,10 @@ class Session(SessionData):
     @property
     def claims(self) -> Claims:
         """Who the session belongs to, with small facts: those given at login, or updated since."""
-        return self._claims
+        record = self._record
+        return Claims(
+            record.user_id, dict(record.claims), self._token_issued_at, self._token_expires_at
+        )
 
     @property
     def created_at(self) -> float:
@@ -183,10 +198,10 @@ class Session(SessionData):
         """The id that the session gets when the response starts. For the provider."""
         return self._next_id
 
-    def renamed(self, record: SessionRecord, claims: Claims) -> None:
-        """Go on under the new id. For the provider."""
+    def renamed(self, record: SessionRecord, *, issued_at: int, expires_at: int) -> None:
+        """Go on under the new id, with a token of these times. For the provider."""
         self._take(record)
-        self._claims = claims
+        self._token_issued_at, self._token_expires_at = issued_at, expires_at
         self._next_id = self._confirmed_at = None
         self.stale = False
 
@@ -201,10 +216,7 @@ class Session(SessionData):
         self._take(record)
 
     def _take(self, record: SessionRecord) -> None:
+        if record.claims != self._record.claims:
+            self.stale = True
         self._record = record
         self._data = record.data
-        if record.claims != self._claims.data:
-            self.stale = True
-        self._claims = Claims(
-            record.user_id, dict(record.claims), self._claims.issued_at, self._claims.expires_at
-        )

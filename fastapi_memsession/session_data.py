@@ -63,11 +63,10 @@ class SessionData:
 
     __slots__ = ("_data", "_destroyed", "_keeper", "_record")
 
-    def __init__(self, record: SessionRecord, keeper: Keeper) -> None:
-        self._record = record
-        self._data = record.data
-        self._keeper = keeper
-        self._destroyed = False
+    _record: SessionRecord
+    _data: Mapping[str, bytes]
+    _keeper: Keeper
+    _destroyed: bool
 
     @overload
     async def get(self, key: str) -> Any: ...

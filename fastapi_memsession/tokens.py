@@ -63,15 +63,15 @@ class TokenClaims(NamedTuple):
 
 
 class _Kind:
-    """One kind of token: its headers, for signing and as they come in, its claims and its life."""
+    """One kind of token: its claims, its life, and by header segment the key that verifies it."""
 
-    __slots__ = ("claims", "headers", "keys", "longest_life", "typ")
+    __slots__ = ("claims", "header", "keys", "longest_life", "typ")
 
     def __init__(self, typ: str, claims: frozenset[str], longest_life: float) -> None:
         self.typ = typ
         self.claims = claims
         self.longest_life = math.ceil(longest_life) + 1  # both ends of a life are rounded outwards
-        self.headers: dict[str, str] = {}
+        self.header = ""  # of the tokens that are signed from now on
         self.keys: dict[str, CryptographyHMACKey] = {}
 
 
@@ -127,8 +127,10 @@ class TokenCodec:
         for secret in (*previous_keys, key):
             self._signing_key = _hmac_key(secret, algorithm)
             for kind in (self._access, self._refresh):
-                kind.headers = {"typ": kind.typ, "kid": _fingerprint(secret)}
-                kind.keys[self._sign(b"", kind).partition(".")[0]] = self._signing_key
+                names = {"typ": kind.typ, "kid": _fingerprint(secret)}
+                example = jws.sign(b"", self._signing_key, headers=names, algorithm=algorithm)
+                kind.header = example.partition(".")[0]
+                kind.keys[kind.header] = self._signing_key
         # Verified tokens, the recent half and the one before it. Two plain dicts and no lock:
         # each step on them is atomic, and a lost entry only costs one verification.
         self._recent: dict[str, TokenClaims] = {}
@@ -179,7 +181,10 @@ class TokenCodec:
             raise SessionDataError(
                 "The user id or the claims hold a lone surrogate, which no token can carry."
             ) from None
-        token = self._sign(payload, kind)
+        # As jws.sign() would, which encodes the same header anew each time.
+        signed = f"{kind.header}.{_base64url(payload)}"
+        key: Any = self._signing_key  # whose methods have no types
+        token = f"{signed}.{_base64url(key.sign(signed.encode()))}"
         if len(token) > MAX_TOKEN_BYTES:
             raise SessionTooLarge(
                 f"User id and claims make a token of {len(token)} bytes, the limit is "
@@ -225,11 +230,6 @@ class TokenCodec:
             except InvalidToken:
                 continue
         return None
-
-    def _sign(self, payload: bytes, kind: _Kind) -> str:
-        return jws.sign(  # type: ignore[no-any-return,unused-ignore]
-            payload, self._signing_key, headers=kind.headers, algorithm=self._algorithm
-        )
 
     def _verified(self, token: str, kind: _Kind) -> TokenClaims:
         try:
@@ -286,7 +286,11 @@ def _hmac_key(secret: bytes, algorithm: str) -> CryptographyHMACKey:
 
 def _fingerprint(secret: bytes) -> str:
     digest = hashlib.sha256(b"fastapi-memsession key id\0" + secret).digest()
-    return base64.urlsafe_b64encode(digest[:6]).decode()
+    return _base64url(digest[:6])
+
+
+def _base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 def _unique(members: list[tuple[str, Any]]) -> dict[str, Any]:
