@@ -90,16 +90,17 @@ class HeaderCarrier:
         found: str | None = None
         for name, value in connection.scope["headers"]:
             if name == self._wire_name:
-                token = self._token(value.decode("latin-1").strip(" \t"))
+                token = self._token(value.decode("latin-1"))
                 if token and found is not None and token != found:
                     raise CredentialConflict(f"Two {self._name} headers carry different tokens.")
                 found = token or found
         return Credential(found) if found else None
 
     def _token(self, value: str) -> str:
-        if not self._prefix:
-            return value
-        scheme, _, token = value.partition(" ")
+        prefix = self._prefix
+        if value.startswith(prefix):
+            return value[len(prefix) :].strip(" \t")
+        scheme, _, token = value.strip(" \t").partition(" ")
         if scheme.lower() == self._scheme:  # RFC 9110 section 11.1: schemes ignore case
             return token.strip(" \t")
         return "" if token else scheme

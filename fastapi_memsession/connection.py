@@ -20,7 +20,6 @@ from fastapi_memsession.errors import (
 )
 from fastapi_memsession.logins import LoginOptions
 from fastapi_memsession.origins import refuse_cross_origin
-from fastapi_memsession.provider import SessionProvider
 from fastapi_memsession.records import SessionKey
 from fastapi_memsession.response import SessionResponse
 from fastapi_memsession.session import Session
@@ -29,18 +28,12 @@ SCOPE_KEY = "fastapi_memsession"
 """Where in the scope the state of a connection stands."""
 
 
-class ConnectionState:
+class ConnectionState(SessionResponse):
     """The session of one HTTP request or WebSocket: loaded once, shared by all who ask."""
 
     # Defaults of the class: see SessionResponse.
-    _session: Session | None = None
     _peeked = False  # the session was looked at, which is no use
     _refusal: Callable[[], NotAuthenticated] | None = None
-
-    def __init__(self, provider: SessionProvider, response: SessionResponse) -> None:
-        self.provider = provider
-        self.response = response
-        self._began = provider.clock()
 
     async def open(self, connection: HTTPConnection, *, renew: bool = True) -> Session:
         """Return the session that the connection's credential names.
@@ -55,8 +48,8 @@ class ConnectionState:
             CrossOriginRefused: another origin's page sent an unsafe request.
             StoreUnavailable: the store cannot tell.
         """
-        self.response.touch(connection)
-        if self._session is None and self._refusal is None:
+        self.touch(connection)
+        if self.session is None and self._refusal is None:
             try:
                 loaded = await self._load(connection, renew=renew)
             except SessionError as error:
@@ -66,10 +59,10 @@ class ConnectionState:
                 self._refusal = error.again()
             else:
                 # A login, or another task that asked at the same time, may have been faster.
-                if self._session is None:
+                if self.session is None:
                     self._adopt(loaded)
                     self._peeked = not renew
-        session = self._session
+        session = self.session
         if session is None:
             raise (self._refusal or NotAuthenticated)()
         if session.destroyed:
@@ -84,7 +77,7 @@ class ConnectionState:
     ) -> Session:
         """Begin a new session and end the one the connection came with, both with the response."""
         self._refuse_late("login_session()")
-        self.response.touch(connection)
+        self.touch(connection)
         provider = self.provider
         if provider.carrier.ambient:
             try:
@@ -99,15 +92,15 @@ class ConnectionState:
         login = provider.prepare_login(user_id, **options)
         key = login.session.record.key
         try:
-            await provider.begin(login, replacing=replaced, since=self._began)
+            await provider.begin(login, replacing=replaced, since=self.began)
         except BaseException:
             # Refused, cancelled, or stored with the reply lost: whichever it was, it is not.
-            await self.response.end(key, "undone")
+            await self.end(key, "undone")
             raise
-        self.response.created = [*self.response.created, key]
+        self.created = [*self.created, key]
         if replaced is not None:
-            self.response.replaced = [*self.response.replaced, replaced]
-        self.response.headers = login.headers
+            self.replaced = [*self.replaced, replaced]
+        self.headers = login.headers
         return self._adopt(login.session)
 
     async def renew(self, connection: HTTPConnection) -> Session:
@@ -120,7 +113,7 @@ class ConnectionState:
                 "This application issues no refresh tokens; set MEMSESSION_REFRESH=true."
             )
         self._refuse_late("renew_session()")
-        self.response.touch(connection)
+        self.touch(connection)
         try:
             token = self._token(connection, self.provider.refresh_carrier)
             if token is None:
@@ -129,7 +122,7 @@ class ConnectionState:
         except SessionError as error:
             await self.provider.events.refused(error)
             raise
-        self.response.headers = login.headers
+        self.headers = login.headers
         return self._adopt(login.session)
 
     async def logout(self, connection: HTTPConnection) -> bool:
@@ -141,7 +134,7 @@ class ConnectionState:
         # The access token may be over, or its cookie gone, while the session lives.
         refresh_carrier = self.provider.refresh_carrier
         token = self._token(connection, refresh_carrier) if refresh_carrier else None
-        self.response.forget = True
+        self.forget = True
         if session is not None:
             await session.destroy()
             return True
@@ -163,8 +156,8 @@ class ConnectionState:
         return credential.token
 
     def _current_key(self, connection: HTTPConnection) -> SessionKey | None:
-        if self._session is not None:
-            return self._session.record.key
+        if self.session is not None:
+            return self.session.record.key
         provider = self.provider
         for carrier in (provider.carrier, provider.refresh_carrier):
             try:
@@ -177,13 +170,13 @@ class ConnectionState:
         return None
 
     def _adopt(self, session: Session) -> Session:
-        session.tellable = not self.response.started
-        self._session = self.response.session = session
+        session.tellable = not self.started
+        self.session = session
         self._peeked = False
         return session
 
     def _refuse_late(self, call: str) -> None:
-        if self.response.started:
+        if self.started:
             raise SessionUsageError(
                 f"{call} was called after the response started, when no header can carry the "
                 "token any more. Call it before returning the response, or before "

@@ -30,6 +30,7 @@ class TokenIssuer:
 
     Attributes:
         vary: the request headers in which tokens come.
+        private: the response headers that say so to caches, and that nothing is to be kept.
 
     Args:
         settings: whether there are refresh tokens, and how long access tokens live.
@@ -51,6 +52,10 @@ class TokenIssuer:
         self._refresh_carrier = refresh_carrier
         carriers = (carrier, refresh_carrier)
         self.vary = tuple(name for each in carriers if each for name in each.vary)
+        self.private = (
+            (b"cache-control", b"no-store"),
+            (b"vary", ", ".join(self.vary).encode("latin-1")),
+        )
         self._access_life = settings.access_expiration.total_seconds()
         # Longer than that, and an access token that is handed out again might be over.
         self._grace = min(settings.refresh_grace.total_seconds(), self._access_life / 2)

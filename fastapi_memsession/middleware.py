@@ -13,7 +13,6 @@ from fastapi_memsession.cleanup import clean_up_forever
 from fastapi_memsession.connection import SCOPE_KEY, ConnectionState
 from fastapi_memsession.errors import SessionError
 from fastapi_memsession.provider import SessionProvider
-from fastapi_memsession.response import SessionResponse
 
 logger = logging.getLogger("fastapi_memsession")
 
@@ -37,22 +36,22 @@ class ConnectionMiddleware:
         if scope["type"] == "lifespan":
             await self._lifespan(scope, receive, send)
             return
-        response = SessionResponse(self._provider, self._answers, send)
+        state = ConnectionState(self._provider, self._answers, send)
         if SCOPE_KEY in scope:
             # A mounted application with a set-up of its own: what is outside keeps its state, also
             # middlewares that go on while the response is being sent.
             scope = dict(scope)
-        scope[SCOPE_KEY] = ConnectionState(self._provider, response)
+        scope[SCOPE_KEY] = state
         try:
-            await self.app(scope, receive, response.send)
+            await self.app(scope, receive, state.send)
         except SessionError as error:
             # From a middleware: what is further inside has been answered there.
-            if response.started:
+            if state.started:
                 raise
-            await self._answer(scope, receive, response.send, error)
+            await self._answer(scope, receive, state.send, error)
         finally:
-            if response.created and not response.started:
-                await response.undo()
+            if state.created and not state.started:
+                await state.undo()
 
     async def _answer(
         self, scope: Scope, receive: Receive, send: Send, error: SessionError

@@ -134,15 +134,16 @@ class SessionProvider:
             SessionEnded: the token is genuine, but its session is over.
             StoreUnavailable: the store cannot tell.
         """
+        now = self.clock()
         try:
-            claims = self.tokens.decode(token)
+            claims = self.tokens.decode(token, now)
         except TokenExpired:
             if self.refresh_carrier is None:  # such a token lives as long as its session may
                 raise SessionEnded("expired") from None
             raise
         record = await self.store.load(
             claims.key,
-            now=self.clock(),
+            now=now,
             renew_interval=self.renew_seconds if renew else None,
             generation=claims.generation,
         )
@@ -153,7 +154,7 @@ class SessionProvider:
             self,
             issued_at=claims.issued_at,
             expires_at=claims.expires_at,
-            stale=record.claims != claims.data,
+            untold=record.claims != claims.data,
         )
 
     async def renew(self, refresh_token: str) -> Login:

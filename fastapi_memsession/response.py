@@ -6,7 +6,7 @@ does what they replace end. A login whose response never starts is undone.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection, Request
@@ -14,6 +14,7 @@ from starlette.types import Message, Send
 
 from fastapi_memsession.answers import Answers
 from fastapi_memsession.errors import EndReason, StoreUnavailable
+from fastapi_memsession.issuer import TokenIssuer
 from fastapi_memsession.provider import SessionProvider
 from fastapi_memsession.records import SessionKey
 from fastapi_memsession.session import Session
@@ -29,6 +30,8 @@ class SessionResponse:
     """The response of one connection, as far as sessions are concerned.
 
     Attributes:
+        provider: the application's.
+        began: when the connection came, in seconds since the epoch.
         started: the response has started; no header can be added any more.
         connection: None as long as the connection has nothing to do with a session.
         session: the one that the client is to know of.
@@ -50,7 +53,8 @@ class SessionResponse:
     _answered = False  # by us, instead of the application, whose response is dropped
 
     def __init__(self, provider: SessionProvider, answers: Answers, send: Send) -> None:
-        self._provider = provider
+        self.provider = provider
+        self.began = provider.clock()
         self._answers = answers
         self._send = send
 
@@ -64,12 +68,15 @@ class SessionResponse:
 
     def send(self, message: Message) -> Awaitable[None]:
         """Pass a message on, with our headers if it starts the response."""
-        if not self.started and message["type"] in _STARTS:
-            if self.connection is not None:
+        if self.started or message["type"] not in _STARTS:
+            return _drop() if self._answered else self._send(message)
+        if self.connection is not None:
+            session = self.session
+            if session is None or session.untold or self.headers is not None:
                 return self._start(message, self.connection)
-            self.started = True
-        elif self._answered:
-            return _drop()
+            session.tellable = False  # a session was used, and there is no more to tell
+            _add_headers(message, (), self.provider.issuer)
+        self.started = True
         return self._send(message)
 
     async def _start(self, message: Message, connection: HTTPConnection) -> None:
@@ -78,7 +85,7 @@ class SessionResponse:
         except StoreUnavailable as error:
             await self._answer(connection, error)
             return
-        _add_headers(message, news, vary=self._provider.issuer.vary)
+        _add_headers(message, news, self.provider.issuer)
         await self._send(message)
         self.started = True
         if self.session is not None:
@@ -101,13 +108,13 @@ class SessionResponse:
 
     async def _end_or_log(self, key: SessionKey, reason: EndReason) -> None:
         try:
-            await self._provider.end(key, reason=reason)
+            await self.provider.end(key, reason=reason)
         except Exception:
             logger.exception("A session that was %s could not be ended; it will expire.", reason)
 
     async def _news(self) -> Sequence[tuple[bytes, bytes]]:
         """Do what had to wait for the response; return the headers that tell the client."""
-        session, provider = self.session, self._provider
+        session, provider = self.session, self.provider
         if session is None or session.destroyed:
             news = MutableHeaders()
             if session is not None or self.forget:
@@ -117,11 +124,11 @@ class SessionResponse:
             before = session.record.key
             self.headers = await provider.regenerate(session)
             self.created = [session.record.key if key == before else key for key in self.created]
-        elif session.stale:
+        elif session.untold:
             issuer = provider.issuer
             issue = issuer.issue_access if self.headers is None else issuer.issue
             self.headers = issue(session.record, now=provider.clock()).headers
-            session.stale = False
+            session.untold = False
         return () if self.headers is None else self.headers.raw
 
     async def _answer(self, connection: HTTPConnection, error: StoreUnavailable) -> None:
@@ -135,24 +142,26 @@ class SessionResponse:
 
 
 def _add_headers(
-    message: Message, added: Sequence[tuple[bytes, bytes]], *, vary: Sequence[str]
+    message: Message, added: Iterable[tuple[bytes, bytes]], issuer: TokenIssuer
 ) -> None:
     headers = [*message.get("headers", ()), *added]
     message["headers"] = headers
     if message["type"] == "websocket.accept":
         return
     # No cache may keep it, nor give it to a client with another credential.
-    if any(name in _OURS for name, _ in headers):
-        known = MutableHeaders(raw=headers)
-        varies = ", ".join(known.getlist("vary"))
-        names = {name.strip().lower() for name in varies.split(",")}
-        more = [name for name in vary if name.lower() not in names]
-        if more and "*" not in names:
-            known["Vary"] = ", ".join([varies, *more] if varies else more)
-        known["Cache-Control"] = "no-store"
+    for name, _ in headers:
+        if name in _OURS:
+            break
     else:
-        headers.append((b"cache-control", b"no-store"))
-        headers.append((b"vary", ", ".join(vary).encode("latin-1")))
+        headers += issuer.private
+        return
+    known = MutableHeaders(raw=headers)
+    varies = ", ".join(known.getlist("vary"))
+    names = {name.strip().lower() for name in varies.split(",")}
+    more = [name for name in issuer.vary if name.lower() not in names]
+    if more and "*" not in names:
+        known["Vary"] = ", ".join([varies, *more] if varies else more)
+    known["Cache-Control"] = "no-store"
 
 
 async def _drop() -> None:

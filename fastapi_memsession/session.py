@@ -21,7 +21,7 @@ class Session(SessionData):
     """
 
     __slots__ = (
-        "_confirmed_at", "_next_id", "_token_expires_at", "_token_issued_at", "stale", "tellable"
+        "_confirmed_at", "_next_id", "_token_expires_at", "_token_issued_at", "tellable", "untold"
     )  # fmt: skip
 
     def __init__(
@@ -31,7 +31,7 @@ class Session(SessionData):
         *,
         issued_at: int,
         expires_at: int,
-        stale: bool = False,
+        untold: bool = False,
     ) -> None:
         self._record = record
         self._data = record.data
@@ -41,7 +41,7 @@ class Session(SessionData):
         self._token_expires_at = expires_at
         self._confirmed_at: float | None = None
         self._next_id: str | None = None
-        self.stale = stale  # the client's token says other claims than the record
+        self.untold = untold  # the client's token is not what the record says, or is worthless
         self.tellable = False  # a response is still to come that can bring the client a token
 
     def __repr__(self) -> str:
@@ -155,6 +155,7 @@ class Session(SessionData):
             )
         await self.reload()  # tells at once if the session has ended
         self._next_id = new_session_id()
+        self.untold = True
 
     async def confirm(self) -> None:
         """Note that the user has just proved again who they are; check the password first.
@@ -176,7 +177,7 @@ class Session(SessionData):
         """
         self._check_alive()
         self._take(await self._keeper.change_claims(self._record, claims))
-        self.stale = True
+        self.untold = True
 
     async def destroy(self) -> None:
         """End the session for everyone at once, and make the response clear its token.
@@ -186,7 +187,7 @@ class Session(SessionData):
         """
         if not self._destroyed:
             await self._keeper.end(self._record.key, reason="logout")
-            self._destroyed = True
+            self._destroyed = self.untold = True
 
     @property
     def record(self) -> SessionRecord:
@@ -203,7 +204,7 @@ class Session(SessionData):
         self._take(record)
         self._token_issued_at, self._token_expires_at = issued_at, expires_at
         self._next_id = self._confirmed_at = None
-        self.stale = False
+        self.untold = False
 
     async def load(self, *, renew_interval: float | None) -> None:
         """Read the record again; a use, unless the interval is None. For the connection."""
@@ -217,6 +218,6 @@ class Session(SessionData):
 
     def _take(self, record: SessionRecord) -> None:
         if record.claims != self._record.claims:
-            self.stale = True
+            self.untold = True
         self._record = record
         self._data = record.data

@@ -89,8 +89,9 @@ class SessionData:
             SessionDataError: the value does not fit `as_`.
         """
         self._check_alive()
-        encoded = self._data.get(check_key(key))
+        encoded = self._data.get(key) if type(key) is str else None
         if encoded is None:
+            check_key(key)
             return default
         return decode_value(encoded) if as_ is None else decode_value_as(encoded, as_)
 
