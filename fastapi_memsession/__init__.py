@@ -17,6 +17,7 @@ know of each other; none looks further down:
     session.py        Session: what an endpoint works with
     logins.py         the record that a login makes, of checked parts
     issuer.py         the tokens of a session, and how they reach the client
+    claims.py         changing the claims of live sessions
     provider.py       SessionProvider: log in, open, renew, end, clean up
     cleanup.py        the loop that sweeps
     origins.py        the cross-origin rule

@@ -7,16 +7,17 @@ what must not differ is here.
 import time
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Unpack
 
 from starlette.datastructures import MutableHeaders
 
 from fastapi_memsession.carriers import TokenCarrier
+from fastapi_memsession.claims import ClaimsEditor
 from fastapi_memsession.errors import EndReason, SessionEnded, TokenExpired
 from fastapi_memsession.events import Events, H
 from fastapi_memsession.issuer import TokenIssuer
-from fastapi_memsession.logins import LoginOptions, changed_claims, new_record
+from fastapi_memsession.logins import LoginOptions, new_record
 from fastapi_memsession.records import (
     SessionInfo,
     SessionKey,
@@ -80,6 +81,7 @@ class SessionProvider:
         self.max_data_bytes = settings.max_data_bytes
         self.renew_seconds = settings.renew_seconds
         self.events = Events(clock)
+        self._claims = ClaimsEditor(store, self.issuer, clock)
 
     def subscribe(self, handler: H) -> H:
         """Call `handler`, sync or async, with each SessionEvent; also as a decorator.
@@ -224,21 +226,7 @@ class SessionProvider:
             SessionDataError: a claim is no text.
             SessionTooLarge: some session's token could not carry them. Nothing was changed.
         """
-        now = self.clock()
-        infos = await self.store.list_user(user_id, now=now)
-        keys = [SessionKey(user_id, info.session_id) for info in infos]
-        found = [await self.store.load(key, now=now, renew_interval=None) for key in keys]
-        records = [record for record in found if record is not None]
-        for record in records:
-            self._check_claims(record, claims)
-        changed = 0
-        for record in records:
-            try:
-                await self.change_claims(record, claims)
-            except SessionEnded:
-                continue
-            changed += 1
-        return changed
+        return await self._claims.change_all(user_id, claims)
 
     async def change_claims(
         self, record: SessionRecord, changes: Mapping[str, str | None]
@@ -248,16 +236,10 @@ class SessionProvider:
         Raises:
             SessionEnded: it is absent.
         """
-        while True:
-            claims = self._check_claims(record, changes)
-            after = await self.store.set_claims(
-                record.key, claims, expected=record.claims, now=self.clock()
-            )
-            if after is None:
-                raise await self.ended(record.key)
-            if after.claims == claims:
-                return after
-            record = after  # somebody else changed them meanwhile
+        after = await self._claims.change(record, changes)
+        if after is None:
+            raise await self.ended(record.key)
+        return after
 
     async def list_sessions(self, user_id: str) -> list[SessionInfo]:
         """Return a user's live sessions, oldest first: their devices."""
@@ -295,11 +277,3 @@ class SessionProvider:
         issue = self.issuer.issue(record, now=now)
         session = Session(record, self, issued_at=issue.issued_at, expires_at=issue.expires_at)
         return Login(session, issue.tokens, issue.headers)
-
-    def _check_claims(
-        self, record: SessionRecord, changes: Mapping[str, str | None]
-    ) -> dict[str, str]:
-        """Return the claims after changes, if a token can carry them."""
-        claims = changed_claims(record.claims, changes)
-        self.issuer.issue_access(replace(record, claims=claims), now=self.clock())
-        return claims

@@ -23,7 +23,7 @@ FLOORS = [
     ["stores.redis_locks"],
     ["stores.memory", "stores.redis"],
     ["session_data", "issuer"],
-    ["session"],
+    ["session", "claims"],
     ["provider", "origins", "answers"],
     ["response", "cleanup"],
     ["connection"],
