@@ -110,4 +110,7 @@ def _printable(text: str | None) -> str | None:
     # A client may call itself anything; what is listed must not disturb a terminal or a log.
     if text is None:
         return None
-    return "".join(each if each.isprintable() else "?" for each in text[:_LONGEST_AGENT])
+    text = text[:_LONGEST_AGENT]
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else "?" for each in text)
