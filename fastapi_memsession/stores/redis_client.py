@@ -27,6 +27,7 @@ from fastapi_memsession.stores.redis_urls import MAX_CONNECTIONS, Client
 
 logger = logging.getLogger("fastapi_memsession")
 
+_AGAIN = 0.05  # seconds after the deadline at which a call is told again to stop
 _FAULTS = (exceptions.RedisError, exceptions.RedisClusterException, OSError, TimeoutError)
 _CONFIGURATION_FAULTS = (
     exceptions.AuthenticationError,
@@ -153,7 +154,12 @@ class RedisClients:
         _, gate = self._of_this_loop()
         asked = _times_asked_to_stop()
         try:
-            async with asyncio.timeout(self._timeout), gate:
+            # Told twice, for Python 3.11 loses a cancellation that comes with an answer or error.
+            async with (
+                asyncio.timeout(self._timeout + _AGAIN),
+                asyncio.timeout(self._timeout),
+                gate,
+            ):
                 try:
                     return await command()
                 except (exceptions.ConnectionError, exceptions.TimeoutError):
@@ -166,7 +172,6 @@ class RedisClients:
                 return None
             raise _unavailable(error) from None
         finally:
-            # Python 3.11 loses a cancellation that comes together with an answer or an error.
             if _times_asked_to_stop() > asked:
                 raise asyncio.CancelledError
 

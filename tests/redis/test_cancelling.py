@@ -5,6 +5,7 @@ together with the end of what it waits for.
 """
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 from redis import exceptions
@@ -52,3 +53,16 @@ async def test_there_is_no_second_attempt_after_the_deadline():
     with pytest.raises(StoreUnavailable):
         await RedisClients(Redis, timeout=0.01).call(command, idempotent=True)
     assert command.times == 1
+
+
+async def test_the_deadline_holds_also_where_its_first_call_is_not_heard():
+    """The client goes on as if it had not been told to stop, and is told again."""
+
+    async def deaf_once():
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await asyncio.Event().wait()
+
+    calling = RedisClients(Redis, timeout=0.01).call(deaf_once, idempotent=False)
+    with pytest.raises(StoreUnavailable):
+        await asyncio.wait_for(calling, 5)
