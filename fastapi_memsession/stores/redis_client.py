@@ -161,11 +161,11 @@ class RedisClients:
                 gate,
             ):
                 try:
-                    return await command()
+                    return await self._attempt(command)
                 except (exceptions.ConnectionError, exceptions.TimeoutError):
                     if not idempotent or _times_asked_to_stop() > asked:
                         raise
-                    return await command()
+                    return await self._attempt(command)
         except _FAULTS as error:
             if "WRONGTYPE" in str(error):  # what is there is not ours; the server is well
                 logger.error("A key of the sessions holds something else; it is taken as absent.")
@@ -174,6 +174,18 @@ class RedisClients:
         finally:
             if _times_asked_to_stop() > asked:
                 raise asyncio.CancelledError
+
+    async def _attempt(self, command: Callable[[], Awaitable[Any]]) -> Any:
+        try:
+            return await command()
+        except (AttributeError, KeyError):
+            client = self.client
+            if not isinstance(client, RedisCluster):
+                raise
+            # Its way to tell that nobody holds a slot, or that it closed a connection while that
+            # was in use; by itself it would not look again who is there.
+            client._initialize = True
+            raise exceptions.ConnectionError from None
 
     async def _evaluate(self, script: Script, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
         try:

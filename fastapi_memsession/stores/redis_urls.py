@@ -6,6 +6,7 @@ are those of redis-py, and go before ours.
 """
 
 import asyncio
+import sys
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
@@ -16,12 +17,18 @@ from redis.asyncio.connection import SSLConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import MasterNotFoundError
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisClusterException, RedisError
+from redis.exceptions import (
+    ClusterDownError,
+    RedisClusterException,
+    RedisError,
+    SlotNotCoveredError,
+)
 
 from fastapi_memsession.errors import SettingsError
 
 Client = Redis | RedisCluster
 MAX_CONNECTIONS = 50
+_BETWEEN_LOOKS = 0.2  # seconds between two looks at who is in a cluster
 _DEFAULT_PORTS = {"cluster": 6379, "sentinel": 26379}
 _OURS = {"decode_responses", "encoding", "protocol", "legacy_responses"}  # how replies are read
 
@@ -68,7 +75,7 @@ def _cluster(parts: SplitResult, timeout: float) -> Callable[[], Client]:
     pooled: dict[str, Any] = {"max_connections": MAX_CONNECTIONS} | options
 
     def make() -> Client:
-        return RedisCluster(
+        return _Steady(
             startup_nodes=[ClusterNode(host, port) for host, port in hosts],
             reinitialize_steps=0,
             require_full_coverage=False,
@@ -76,6 +83,36 @@ def _cluster(parts: SplitResult, timeout: float) -> Callable[[], Client]:
         )
 
     return make
+
+
+class _Steady(RedisCluster):
+    """Lets what is well in a cluster go on while something in it is not.
+
+    By itself it looks again who is there after every call that fails, which takes as long as a
+    hundred calls; and when it hears of a slot that nobody holds, it closes what others are using.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._looking = asyncio.Lock()
+        self._look_again = 0.0
+
+    async def initialize(self, *arguments: Any, **options: Any) -> "_Steady":
+        now = asyncio.get_running_loop().time
+        async with self._looking:
+            if self._initialize and now() >= self._look_again:
+                await super().initialize(*arguments, **options)
+                self._look_again = now() + _BETWEEN_LOOKS
+            self._initialize = False
+        return self
+
+    async def aclose(self) -> None:
+        if isinstance(sys.exception(), ClusterDownError | SlotNotCoveredError):
+            self._initialize = True
+            return
+        self._initialize = False  # or it would take itself for closed, and close nothing
+        await super().aclose()
+        self._look_again = 0.0
 
 
 class _OneAtATime(Sentinel):
