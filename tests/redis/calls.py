@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
 import pytest
@@ -80,6 +80,13 @@ async def refuses(store, made, match):
             raise result if isinstance(result, Exception) else AssertionError(result)
     with pytest.raises(StoreUnavailable, match=match):  # by itself, for it closes the client
         await in_time(store.open())
+
+
+async def until_it_works(call):
+    """Try again until there is an answer, and return it."""
+    while True:
+        with suppress(StoreUnavailable):
+            return await call()
 
 
 class Counting:

@@ -22,6 +22,7 @@ from tests.redis.calls import (
     keep,
     load,
     number_of,
+    until_it_works,
 )
 from tests.redis_server import RedisServer
 
@@ -74,13 +75,6 @@ async def hammer(store, key, begun, over):
             with suppress(StoreUnavailable):
                 await call
         begun.set()
-
-
-async def until_it_works(call):
-    """Try again until there is an answer, and return it."""
-    while True:
-        with suppress(StoreUnavailable):
-            return await call()
 
 
 async def test_an_ended_session_never_comes_back_in_a_storm(server, store, record):
