@@ -1,14 +1,14 @@
 """What several rooms' tests need: a clock that is moved by hand, and applications to talk to."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from fastapi import FastAPI
 
 from fastapi_memsession import SessionProvider, SessionSettings, SessionStore, setup_sessions
-from tests.redis_server import ADVICE, find
+from tests.redis_server import ADVICE, RedisServer, find
 
 KEY = "an example key of more than thirty-two bytes"
 START = 1_764_000_000.0
@@ -47,6 +47,13 @@ def redis_folder(tmp_path_factory) -> Path:
     if find() is None:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(ADVICE)
     return tmp_path_factory.mktemp("redis")
+
+
+@pytest.fixture(scope="session")
+def redis_url(redis_folder) -> Iterator[str]:
+    """Run a server for all that have a prefix of their own; return its URL."""
+    with RedisServer(redis_folder / "alone") as server:
+        yield server.url
 
 
 def settings(**values) -> SessionSettings:

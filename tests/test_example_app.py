@@ -1,6 +1,7 @@
 """The example app, as clients of each carrier see it, and as it starts from a command line."""
 
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -27,9 +28,18 @@ def carrier(request) -> str:
     return request.param
 
 
+@pytest.fixture(params=["memory", "redis"])
+def store_settings(request) -> dict[str, str]:
+    """Settings that say where sessions are kept; in Redis, apart from other tests' sessions."""
+    if request.param == "memory":
+        return {"provider": "memory"}
+    url, prefix = request.getfixturevalue("redis_url"), f"example-{secrets.token_hex(8)}"
+    return {"provider": "redis", "redis_url": url, "redis_prefix": prefix}
+
+
 @pytest.fixture
-def client(example, carrier) -> Iterator[TestClient]:
-    app = example.create_app(SessionSettings(env="test", carrier=carrier))
+def client(example, carrier, store_settings) -> Iterator[TestClient]:
+    app = example.create_app(SessionSettings(env="test", carrier=carrier, **store_settings))
     with TestClient(app) as client:
         yield client
 
@@ -209,8 +219,10 @@ def test_api_docs(client):
             assert operation["responses"]["401"]["description"] != "Unauthorized"
 
 
-def test_settings_of_the_environment(example, monkeypatch):
+def test_settings_of_the_environment(example, store_settings, monkeypatch):
     """Without settings the application takes those of the environment."""
+    for name, value in store_settings.items():
+        monkeypatch.setenv(f"MEMSESSION_{name.upper()}", value)
     monkeypatch.setenv("MEMSESSION_ENV", "test")
     monkeypatch.setenv("MEMSESSION_CARRIER", "cookie")
     with TestClient(example.create_app()) as client:

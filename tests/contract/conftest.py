@@ -10,7 +10,6 @@ from fastapi_memsession import MemoryStore, SessionRecord, SessionStore
 from fastapi_memsession.records import new_session_id
 from fastapi_memsession.stores.redis import RedisStore
 from tests.redis_deployments import cluster, sentinel
-from tests.redis_server import RedisServer
 
 PATIENCE = 20  # seconds that a call may take on a machine that has other things to do
 
@@ -54,12 +53,6 @@ def new_store(kind, request) -> Callable[[], SessionStore]:
 def programs(kind) -> int:
     """Tell how many random programs are worth their time on a kind of store."""
     return kind.programs
-
-
-@pytest.fixture(scope="session")
-def redis_url(redis_folder) -> Iterator[str]:
-    with RedisServer(redis_folder / "alone") as server:
-        yield server.url
 
 
 @pytest.fixture(scope="session")

@@ -25,19 +25,12 @@ from fastapi_memsession import (
 )
 from fastapi_memsession.stores.redis import RedisStore
 from tests.life.client import Client
-from tests.redis_server import RedisServer
-
-
-@pytest.fixture(scope="session")
-def life_url(redis_folder) -> Iterator[str]:
-    with RedisServer(redis_folder / "life") as server:
-        yield server.url
 
 
 def new_store(name: str, request: pytest.FixtureRequest) -> SessionStore:
     if name == "memory":
         return MemoryStore()
-    url = request.getfixturevalue("life_url")
+    url = request.getfixturevalue("redis_url")
     return RedisStore(url, prefix=f"life-{secrets.token_hex(8)}", timeout=20)
 
 
