@@ -5,7 +5,6 @@ something else is replaced then. Claims are changed only if a token can carry th
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 from fastapi_memsession.issuer import TokenIssuer
 from fastapi_memsession.logins import changed_claims
@@ -62,5 +61,5 @@ class ClaimsEditor:
     def _after(self, record: SessionRecord, changes: Mapping[str, str | None]) -> dict[str, str]:
         """Return the claims after changes, if a token can carry them."""
         claims = changed_claims(record.claims, changes)
-        self._issuer.issue_access(replace(record, claims=claims), now=self._clock())
+        self._issuer.issue_access(record._replace(claims=claims), now=self._clock())
         return claims

@@ -5,7 +5,7 @@ Every time is a number of seconds since the epoch, by the application's clock.
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 
@@ -90,8 +90,7 @@ class SessionStats:
     swept: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class SessionRecord:
+class SessionRecord(NamedTuple):
     """What a store keeps for one session.
 
     Attributes:
@@ -111,9 +110,9 @@ class SessionRecord:
     """
 
     user_id: str
-    session_id: str = field(repr=False)
-    claims: Mapping[str, str] = field(repr=False)
-    data: Mapping[str, bytes] = field(repr=False)
+    session_id: str
+    claims: Mapping[str, str]
+    data: Mapping[str, bytes]
     created_at: float
     last_seen_at: float
     expires_at: float
@@ -125,6 +124,10 @@ class SessionRecord:
     generation: int = 0
     used_generation: int = 0
     rotated_at: float = 0.0
+
+    def __repr__(self) -> str:
+        # Neither id, claims nor data: a repr ends up in logs and traces.
+        return f"<Record of {self.user_id!r}, until {self.expires_at:.3f}>"
 
     @property
     def key(self) -> SessionKey:
@@ -157,4 +160,5 @@ class SessionRecord:
 
     def renewed(self, now: float) -> "SessionRecord":
         """Return the record as used at `now`: idle expiration starts again, up to the deadline."""
-        return replace(self, last_seen_at=now, expires_at=min(now + self.expiration, self.deadline))
+        expires_at = min(now + self.expiration, self.deadline)
+        return self._replace(last_seen_at=now, expires_at=expires_at)

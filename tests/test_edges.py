@@ -7,7 +7,6 @@ import sys
 import threading
 import traceback
 import weakref
-from dataclasses import replace
 
 import pytest
 from fastapi import FastAPI, Request, Response, WebSocket
@@ -755,8 +754,7 @@ def test_slots_that_are_gone_are_steps_too():
     """Or a turn after a long quiet could take long."""
     queue = ExpiryQueue()
     for second in range(100):
-        queue.put(str(second), float(second))
-        queue.remove(str(second))
+        queue.remove(str(second), queue.put(str(second), float(second)))
     turns, finished = 0, False
     while not finished:
         _, finished = queue.take(1000, 10)
@@ -797,7 +795,7 @@ async def test_an_old_token_that_arrives_late_forgets_nothing(clock):
 async def test_a_failed_comparison_is_none_of_the_limits_business(clock):
     """Nothing is written, so nothing is too large, also when the limit was lowered since."""
     store = MemoryStore()
-    made = replace(mrecord(), data={"a": b"12345"})
+    made = mrecord()._replace(data={"a": b"12345"})
     await store.create(made, now=START, limit_per_user=None)
     compare = [CompareAndSet("a", b"1", b"2")]
     result = await store.change(made.key, compare, now=START, max_bytes=1)

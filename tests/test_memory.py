@@ -220,8 +220,7 @@ class TestExpiryQueue:
         """The order does not grow with what was put and removed."""
         queue = ExpiryQueue()
         for second in range(10_000):
-            queue.put("a", float(second))
-            queue.remove("a")
+            queue.remove("a", queue.put("a", float(second)))
         assert len(queue._order) < 1100
         queue.put("a", 10.0)
         assert queue.take(10, 2000) == (["a"], True)
@@ -247,8 +246,9 @@ class TestExpiryQueue:
         for second in range(100):
             queue.put(f"due-{second}", 1000.0)
             queue.put(f"later-{second}", 5000.0 + second)
-        queue.remove("due-0")
-        queue.remove("due-0")
+        queue.remove("due-0", 1000)
+        queue.remove("due-0", 1000)
+        queue.remove("due-0", 999)
         turns, finished, found = 0, False, []
         while not finished:
             taken, finished = queue.take(1050, 10)

@@ -13,32 +13,30 @@ from collections.abc import Iterator
 class ExpiryQueue:
     """Slots of one second each. Not safe for threads: its store guards it."""
 
-    __slots__ = ("_order", "_slot_of", "_slots")
+    __slots__ = ("_order", "_slots")
 
     def __init__(self) -> None:
         self._slots: dict[int, set[str]] = {}
-        self._slot_of: dict[str, int] = {}
         self._order: list[int] = []  # a heap of all slots, and of some that are gone
 
     def __len__(self) -> int:
-        return len(self._slot_of)
+        return sum(map(len, self._slots.values()))
 
-    def put(self, session_id: str, expires_at: float) -> None:
-        """Queue an id that is not in the queue."""
+    def put(self, session_id: str, expires_at: float) -> int:
+        """Queue an id that is not in the queue; return the slot that it is in."""
         slot = math.ceil(expires_at)
         ids = self._slots.get(slot)
         if ids is None:
             ids = self._slots[slot] = set()
             heapq.heappush(self._order, slot)
         ids.add(session_id)
-        self._slot_of[session_id] = slot
+        return slot
 
-    def remove(self, session_id: str) -> None:
-        """Take an id out; one that is not in the queue is no error."""
-        slot = self._slot_of.pop(session_id, None)
-        if slot is None:
+    def remove(self, session_id: str, slot: int) -> None:
+        """Take an id out of its slot; one that is not there is no error."""
+        ids = self._slots.get(slot)
+        if ids is None or session_id not in ids:
             return
-        ids = self._slots[slot]
         ids.remove(session_id)
         if not ids:
             del self._slots[slot]
@@ -58,7 +56,6 @@ class ExpiryQueue:
             while ids and budget > 0:
                 budget -= 1
                 session_id = ids.pop()
-                del self._slot_of[session_id]
                 taken.append(session_id)
             if budget <= 0:
                 return taken, False

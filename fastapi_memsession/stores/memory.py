@@ -8,7 +8,6 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
 
 from fastapi_memsession.errors import EndReason, SessionEnded, StoreFull
 from fastapi_memsession.records import SessionInfo, SessionKey, SessionRecord, SessionStats
@@ -79,7 +78,7 @@ class MemoryStore(SessionStore):
                         retry_after=60,
                     )
             for session_id in evicted:
-                shelf.end(shelf.records[session_id], "evicted", now)
+                shelf.end(SessionKey(user_id, session_id), "evicted", now)
             shelf.add(record)
             return evicted
 
@@ -99,7 +98,7 @@ class MemoryStore(SessionStore):
             if record.needs_renewal(now, renew_interval):
                 record = self._shelf.put(record.renewed(now))
             if generation is not None and record.used_generation < generation <= record.generation:
-                record = self._shelf.put(replace(record, used_generation=generation))
+                record = self._shelf.put(record._replace(used_generation=generation))
             return record
 
     async def change(
@@ -121,7 +120,7 @@ class MemoryStore(SessionStore):
             data, result = apply_changes(record.data, changes)
             if result.applied:
                 check_size(data, max_bytes)
-                self._shelf.put(replace(record, data=data))
+                self._shelf.put(record._replace(data=data))
             return result
 
     async def set_claims(
@@ -137,7 +136,7 @@ class MemoryStore(SessionStore):
             record = self._shelf.live(key, now)
             if record is None or record.claims != expected:
                 return record
-            return self._shelf.put(replace(record, claims=dict(claims)))
+            return self._shelf.put(record._replace(claims=dict(claims)))
 
     async def rename(
         self, key: SessionKey, session_id: str, *, now: float, confirmed_at: float | None = None
@@ -148,10 +147,10 @@ class MemoryStore(SessionStore):
             if record is None:
                 return None
             self._shelf.refuse_taken(session_id)
-            self._shelf.end(record, "replaced", now)
+            self._shelf.end(key, "replaced", now)
             if confirmed_at is not None:
-                record = replace(record, confirmed_at=confirmed_at)
-            record = replace(record, session_id=session_id)
+                record = record._replace(confirmed_at=confirmed_at)
+            record = record._replace(session_id=session_id)
             self._shelf.add(record)
             return record
 
@@ -164,8 +163,7 @@ class MemoryStore(SessionStore):
             if record is None or generation > record.generation:
                 return Rotation("gone", None)
             if generation == record.generation:
-                rotated = replace(
-                    record.renewed(now),
+                rotated = record.renewed(now)._replace(
                     generation=generation + 1,
                     used_generation=generation,
                     rotated_at=now,
@@ -174,7 +172,7 @@ class MemoryStore(SessionStore):
             unused = record.used_generation < record.generation
             if generation == record.generation - 1 and (unused or now - record.rotated_at < grace):
                 return Rotation("repeated", self._shelf.put(record.renewed(now)))
-            self._shelf.end(record, "reused", now)
+            self._shelf.end(key, "reused", now)
             return Rotation("reused", None)
 
     async def delete(self, key: SessionKey, *, now: float, reason: EndReason) -> bool:
@@ -182,7 +180,7 @@ class MemoryStore(SessionStore):
         with self._guard:
             record = self._shelf.live(key, now)
             if record is not None:
-                self._shelf.end(record, reason, now)
+                self._shelf.end(key, reason, now)
             return record is not None
 
     async def end_reason(self, key: SessionKey, *, now: float) -> EndReason | None:
@@ -203,7 +201,7 @@ class MemoryStore(SessionStore):
             mine = [info.session_id for info in self._shelf.list_user(user_id, now)]
             ended = [session_id for session_id in mine if session_id != keep]
             for session_id in ended:
-                self._shelf.end(self._shelf.records[session_id], reason, now)
+                self._shelf.end(SessionKey(user_id, session_id), reason, now)
             self._shelf.endings.note_all(user_id, now)
             return ended
 
@@ -228,9 +226,9 @@ class MemoryStore(SessionStore):
         with self._guard:
             ids = list(self._shelf.records)
         for session_id in ids:
-            record = self._shelf.records.get(session_id)
-            if record is not None and now < record.expires_at:
-                yield record.info
+            info = self._shelf.info(session_id, now)
+            if info is not None:
+                yield info
 
     async def sweep(self, *, now: float, budget: int) -> int:
         """See SessionStore."""

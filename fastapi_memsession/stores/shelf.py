@@ -1,18 +1,27 @@
 """Where a store in memory puts its records, and how it gets rid of them. Awaits nothing.
 
-    records  session id -> record
-    users    user id -> session ids
+    records  session id -> record, packed
+    users    user id -> its session id, or the set of them
     queue    session ids by the second from which on they may be dead
     endings  session id -> why it ended
 
 Not safe for threads: its store guards it.
 """
 
+from collections.abc import Iterable
+
 from fastapi_memsession.errors import EndReason, SessionIdTaken
 from fastapi_memsession.records import SessionInfo, SessionKey, SessionRecord
 from fastapi_memsession.stores.endings import Endings
 from fastapi_memsession.stores.expiry import ExpiryQueue
-from fastapi_memsession.values import size_of
+from fastapi_memsession.stores.packing import (
+    Packed,
+    expires_at,
+    pack,
+    size_of_data,
+    slot_of,
+    unpack,
+)
 
 _SWEPT_FOR_ROOM = 1000  # steps at a time, when a login finds the store full
 
@@ -27,50 +36,66 @@ class Shelf:
     __slots__ = ("_queue", "data_bytes", "endings", "records", "users")
 
     def __init__(self, limit: int) -> None:
-        self.records: dict[str, SessionRecord] = {}
-        self.users: dict[str, dict[str, None]] = {}
+        self.records: dict[str, Packed] = {}
+        self.users: dict[str, str | set[str]] = {}
         self.endings = Endings(limit)
         self.data_bytes = 0
         self._queue = ExpiryQueue()
 
     def live(self, key: SessionKey, now: float) -> SessionRecord | None:
         """Return a record, None if it is absent, dead or another user's."""
-        record = self.records.get(key.session_id)
-        if record is None or now >= record.expires_at or record.user_id != key.user_id:
+        packed = self.records.get(key.session_id)
+        if packed is None or packed[0] != key.user_id:
             return None
-        return record
+        record = unpack(key.session_id, packed)
+        return record if now < record.expires_at else None
+
+    def info(self, session_id: str, now: float) -> SessionInfo | None:
+        """Return what may be shown of a record, None if it is absent or dead."""
+        packed = self.records.get(session_id)
+        if packed is None or now >= expires_at(packed):
+            return None
+        return unpack(session_id, packed).info
 
     def put(self, record: SessionRecord) -> SessionRecord:
         """Replace a record that is here."""
-        before = self.records[record.session_id].data
-        if before is not record.data:
-            self.data_bytes += size_of(record.data) - size_of(before)
-        self.records[record.session_id] = record
+        before = self.records[record.session_id]
+        after = self.records[record.session_id] = pack(record, slot_of(before))
+        self.data_bytes += size_of_data(after) - size_of_data(before)
         return record
 
     def add(self, record: SessionRecord) -> None:
         """Keep a record that is new here."""
-        self.records[record.session_id] = record
-        self.users.setdefault(record.user_id, {})[record.session_id] = None
-        self.data_bytes += size_of(record.data)
-        self._queue.put(record.session_id, record.expires_at)
+        session_id, user_id = record.session_id, record.user_id
+        slot = self._queue.put(session_id, record.expires_at)
+        packed = self.records[session_id] = pack(record, slot)
+        self.data_bytes += size_of_data(packed)
+        mine = self.users.get(user_id)
+        if mine is None:
+            self.users[user_id] = session_id
+        elif isinstance(mine, str):
+            self.users[user_id] = {mine, session_id}
+        else:
+            mine.add(session_id)
 
     def refuse_taken(self, session_id: str) -> None:
         """Raise SessionIdTaken if a session has or had this id."""
         if session_id in self.records or session_id in self.endings:
             raise SessionIdTaken
 
-    def end(self, record: SessionRecord, reason: EndReason, now: float) -> None:
+    def end(self, key: SessionKey, reason: EndReason, now: float) -> None:
         """Drop a live record, and remember why."""
-        self._drop(record.session_id)
-        self.endings.note(record.key, reason, now=now, deadline=record.deadline)
+        deadline = unpack(key.session_id, self.records[key.session_id]).deadline
+        self._drop(key.session_id)
+        self.endings.note(key, reason, now=now, deadline=deadline)
 
     def list_user(self, user_id: str, now: float) -> list[SessionInfo]:
         """Return the user's live sessions, oldest first."""
-        records = (self.records[each] for each in self.users.get(user_id, ()))
-        living = [record.info for record in records if now < record.expires_at]
-        living.sort(key=lambda info: (info.created_at, info.session_id))
-        return living
+        living = [self.info(session_id, now) for session_id in self._of_user(user_id)]
+        return sorted(
+            (info for info in living if info is not None),
+            key=lambda info: (info.created_at, info.session_id),
+        )
 
     def count(self, now: float) -> int:
         """Return how many are live. Costs what is dead and not swept yet."""
@@ -94,22 +119,32 @@ class Shelf:
         removed = 0
         session_ids, finished = self._queue.take(now, budget)
         for session_id in session_ids:
-            record = self.records[session_id]
-            if now >= record.expires_at:
+            packed = self.records[session_id]
+            dies_at = expires_at(packed)
+            if now >= dies_at:
                 self._drop(session_id)
                 removed += 1
             else:
-                self._queue.put(session_id, record.expires_at)
+                slot = self._queue.put(session_id, dies_at)
+                self.records[session_id] = (*packed[:9], slot, packed[10])
         return removed, finished
 
+    def _of_user(self, user_id: str) -> Iterable[str]:
+        mine = self.users.get(user_id, ())
+        return (mine,) if isinstance(mine, str) else mine
+
     def _is_dead(self, session_id: str, now: float) -> bool:
-        return now >= self.records[session_id].expires_at
+        return now >= expires_at(self.records[session_id])
 
     def _drop(self, session_id: str) -> None:
-        record = self.records.pop(session_id)
-        self._queue.remove(session_id)
-        self.data_bytes -= size_of(record.data)
-        mine = self.users[record.user_id]
-        del mine[session_id]
-        if not mine:
-            del self.users[record.user_id]
+        packed = self.records.pop(session_id)
+        self._queue.remove(session_id, slot_of(packed))
+        self.data_bytes -= size_of_data(packed)
+        user_id = packed[0]
+        mine = self.users[user_id]
+        if isinstance(mine, str):
+            del self.users[user_id]
+        else:
+            mine.discard(session_id)
+            if len(mine) == 1:
+                self.users[user_id] = mine.pop()

@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pytest
 
@@ -92,6 +92,6 @@ def record(clock) -> Callable[..., SessionRecord]:
             deadline=now + 1000,
             expiration=100.0,
         )
-        return replace(made, **values)
+        return made._replace(**values)
 
     return make

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
 
 import pytest
 
@@ -64,7 +63,7 @@ async def refuses(store, made, match):
     calls = (
         load(store, made.key),
         add_one(store, made.key),
-        store.create(replace(made, session_id=renamed), now=START, limit_per_user=2),
+        store.create(made._replace(session_id=renamed), now=START, limit_per_user=2),
         store.rename(made.key, renamed, now=START),
         store.rotate(made.key, 0, now=START, grace=10),
         delete(store, made.key),
