@@ -160,7 +160,7 @@ class MemoryStore(SessionStore):
         """See SessionStore."""
         with self._guard:
             record = self._shelf.live(key, now)
-            if record is None or generation > record.generation:
+            if record is None or not 0 <= generation <= record.generation:
                 return Rotation("gone", None)
             if generation == record.generation:
                 rotated = record.renewed(now)._replace(

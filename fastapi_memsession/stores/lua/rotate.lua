@@ -5,7 +5,7 @@ local index, session, now, shown = KEYS[1], KEYS[2], alive(KEYS[2], ARGV[1]), to
 if not now then return {'gone'} end
 local generation, used, rotated = unpack(redis.call('HMGET', session, 'g', 'u', 'r'))
 generation = tonumber(generation)
-if shown > generation then return {'gone'} end
+if shown < 0 or shown > generation then return {'gone'} end
 local outcome
 if shown == generation then
   outcome = 'rotated'
