@@ -210,9 +210,10 @@ class RedisStore(SessionStore):
         """See SessionStore."""
         name = self._names.session(*key)
         reply = await self._clients.call(
-            lambda: self._clients.client.hget(name, "q"), idempotent=True
+            lambda: self._clients.client.hmget(name, ["q", "d"]), idempotent=True
         )
-        return None if reply is None else reply.decode()
+        reason, deadline = reply or (None, None)
+        return reason.decode() if reason and now < float(deadline) else None
 
     async def list_user(self, user_id: str, *, now: float) -> list[SessionInfo]:
         """See SessionStore."""

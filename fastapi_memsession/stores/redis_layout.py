@@ -6,7 +6,7 @@
         k z n         claims as JSON, bytes of data, the user id if the tag does not tell it
         a i           user agent and address at login, if they are recorded
         :<key>        a value as JSON, so that no key of the user's is one of those above
-        q             alone, once the session was ended: why; until its tokens are worthless
+        q             only with d, once the session was ended: why; until its deadline
     <prefix>:{<tag>}:idx              sorted set: the user's session ids by creation
     <prefix>:{<tag>}:rev              when all sessions of the user were ended, for a while
     <prefix>:{<tag>}:l:<session id>   lock: lease and the time until which it is held

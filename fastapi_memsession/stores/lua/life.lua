@@ -14,13 +14,18 @@ local function renew(session, now)
   redis.call('PEXPIRE', session, math.ceil((expires - tonumber(now)) * 1000) + 60000)
 end
 
+-- Keep why a session ended, where it was, until its deadline by the caller's clock.
+local function remember(session, now, reason, deadline)
+  redis.call('HSET', session, 'q', reason, 'd', deadline)
+  redis.call('PEXPIRE', session, math.ceil((tonumber(deadline) - tonumber(now)) * 1000) + 60000)
+end
+
 -- End a session; leave why in its place for as long as its tokens could live. Return if it lived.
 local function finish(session, now, reason)
   local expires, deadline = unpack(redis.call('HMGET', session, 'e', 'd'))
   if not expires then return false end -- was never here, or has ended: the first reason stays
   redis.call('DEL', session)
   if tonumber(now) >= tonumber(expires) then return false end
-  redis.call('HSET', session, 'q', reason)
-  redis.call('PEXPIRE', session, math.ceil((tonumber(deadline) - tonumber(now)) * 1000))
+  remember(session, now, reason, deadline)
   return true
 end

@@ -7,8 +7,7 @@ if not now then return false end
 if redis.call('EXISTS', renamed) == 1 then return {-1} end
 redis.call('RENAME', session, renamed)
 local created, deadline = unpack(redis.call('HMGET', renamed, 'c', 'd'))
-redis.call('HSET', session, 'q', 'replaced')
-redis.call('PEXPIRE', session, math.ceil((tonumber(deadline) - now) * 1000))
+remember(session, now, 'replaced', deadline)
 if ARGV[4] ~= '' then redis.call('HSET', renamed, 'v', ARGV[4]) end
 redis.call('ZREM', index, ARGV[2])
 redis.call('ZADD', index, created, ARGV[3])
