@@ -44,7 +44,7 @@ class Endings:
 
     def note_all(self, user_id: str, now: float) -> None:
         """Remember that all sessions of a user were ended."""
-        self._revoked[user_id] = now
+        self._revoked[user_id] = max(now, self._revoked.get(user_id, now))
         self._revoked.move_to_end(user_id)
         while len(self._revoked) > self._limit or (
             next(iter(self._revoked.values())) <= now - LOGIN_SECONDS

@@ -14,5 +14,6 @@ for i = 1, #ids do
     redis.call('ZREM', index, ids[i])
   end
 end
-redis.call('SET', KEYS[2], now, 'PX', ARGV[4])
+local before = redis.call('GET', KEYS[2])
+if not before or tonumber(before) < tonumber(now) then redis.call('SET', KEYS[2], now, 'PX', ARGV[4]) end
 return {1, ended}
