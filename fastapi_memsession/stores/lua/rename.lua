@@ -9,6 +9,6 @@ redis.call('RENAME', session, renamed)
 local created, deadline = unpack(redis.call('HMGET', renamed, 'c', 'd'))
 remember(session, now, 'replaced', deadline)
 if ARGV[4] ~= '' then redis.call('HSET', renamed, 'v', ARGV[4]) end
+redis.call('ZADD', index, created, ARGV[3]) -- first: an index that is empty is gone, with its expiry
 redis.call('ZREM', index, ARGV[2])
-redis.call('ZADD', index, created, ARGV[3])
 return redis.call('HGETALL', renamed)
