@@ -6,6 +6,7 @@ the caller; the time to live that Redis keeps is only the broom.
 """
 
 import math
+import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
@@ -61,6 +62,7 @@ class RedisStore(SessionStore):
         self._locks = RedisLocks(self._clients)
         self._names = Keys(prefix)
         self._scripts = {name: Script(name) for name in _SCRIPTS}
+        self._sweeping = threading.Lock()
         self._sweeps = 0
         self._swept = 0
 
@@ -260,12 +262,17 @@ class RedisStore(SessionStore):
         Redis lets the dead go by itself: this is for those that are dead by the caller's clock,
         and prunes the indexes.
         """
-        removed = 0
-        async for index in self._clients.keys(self._names.pattern("idx")):
-            removed += (await self._sift(index, now))[0]
-        self._sweeps += 1
-        self._swept += removed
-        return removed
+        if not self._sweeping.acquire(blocking=False):
+            return 0
+        try:
+            removed = 0
+            async for index in self._clients.keys(self._names.pattern("idx")):
+                removed += (await self._sift(index, now))[0]
+            self._sweeps += 1
+            self._swept += removed
+            return removed
+        finally:
+            self._sweeping.release()
 
     def lock(
         self, key: SessionKey, *, timeout: float, clock: Callable[[], float]
