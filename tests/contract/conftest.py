@@ -11,6 +11,8 @@ from fastapi_memsession.records import new_session_id
 from fastapi_memsession.stores.redis import RedisStore
 from tests.redis_deployments import cluster, sentinel
 
+ODD_TEXTS = ["", " ", "a b", "\r\nSet-Cookie: x=1", "\0", "}x", "{a}", "a:b", "ü", "u\u0308", "🦊"]
+ODD_TEXTS += ["x" * 10_000, "%7B", "=", "#" + "0" * 64]
 PATIENCE = 20  # seconds that a call may take on a machine that has other things to do
 
 
@@ -95,3 +97,19 @@ def record(clock) -> Callable[..., SessionRecord]:
         return made._replace(**values)
 
     return make
+
+
+@pytest.fixture
+async def kept(store, record, clock):
+    """A live record in the store."""
+    made = record(data={"b": b"1", "a": b'"x"'})
+    await create(store, made, clock)
+    return made
+
+
+async def create(store, record, clock, limit=None, **more):
+    return await store.create(record, now=clock(), limit_per_user=limit, **more)
+
+
+async def load(store, key, clock, renew=None, **more):
+    return await store.load(key, now=clock(), renew_interval=renew, **more)

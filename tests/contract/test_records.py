@@ -6,26 +6,9 @@ import pytest
 
 from fastapi_memsession import SessionIdTaken, SessionKey
 from fastapi_memsession.records import SessionInfo
+from tests.contract.conftest import ODD_TEXTS, create, load
 
 AGES = 1e9
-ODD_USERS = ["", " ", "a b", "\r\nSet-Cookie: x=1", "\0", "}x", "{a}", "a:b", "ü", "u\u0308", "🦊"]
-ODD_USERS += ["x" * 10_000, "%7B", "=", "#" + "0" * 64]
-
-
-async def create(store, record, clock, limit=None):
-    return await store.create(record, now=clock(), limit_per_user=limit)
-
-
-async def load(store, key, clock, renew=None, **more):
-    return await store.load(key, now=clock(), renew_interval=renew, **more)
-
-
-@pytest.fixture
-async def kept(store, record, clock):
-    """A live record in the store."""
-    made = record(data={"b": b"1", "a": b'"x"'})
-    await create(store, made, clock)
-    return made
 
 
 async def test_load_gives_back_what_was_created(store, kept, clock):
@@ -33,7 +16,7 @@ async def test_load_gives_back_what_was_created(store, kept, clock):
     assert await load(store, kept.key, clock) == kept
 
 
-@pytest.mark.parametrize("user", ODD_USERS)
+@pytest.mark.parametrize("user", ODD_TEXTS)
 async def test_any_user_id_names_its_own_sessions(store, record, clock, user):
     """A user id may be any text; none is taken for another's."""
     mine, other = record(user), record("anna")
@@ -281,51 +264,22 @@ async def test_sweep_leaves_the_living(store, record, clock):
     assert await store.count(now=clock()) == 10
 
 
-async def test_a_rotation_advances_the_generation_once(store, kept, clock):
-    """Of many who show the same token at once, one rotates it; the others are told to repeat."""
-    results = await asyncio.gather(
-        *(store.rotate(kept.key, 0, now=clock(), grace=10) for _ in range(20))
-    )
-    assert sorted(each.outcome for each in results) == ["repeated"] * 19 + ["rotated"]
-    assert (await load(store, kept.key, clock)).generation == 1
-
-
-async def test_a_lost_successor_can_be_fetched_again(store, kept, clock):
-    """Long after the grace period, as long as the successor was never used."""
-    assert (await store.rotate(kept.key, 0, now=clock(), grace=10)).outcome == "rotated"
-    clock.advance(90)
-    assert (await store.rotate(kept.key, 0, now=clock(), grace=10)).outcome == "repeated"
-
-
-async def test_a_parent_is_refused_once_its_child_was_seen(store, kept, clock):
-    """After the grace period; inside it two tabs may still race. The session ends."""
-    await store.rotate(kept.key, 0, now=clock(), grace=10)
-    assert await load(store, kept.key, clock, generation=1) is not None
-    clock.advance(9.999)
-    assert (await store.rotate(kept.key, 0, now=clock(), grace=10)).outcome == "repeated"
-    clock.advance(0.001)
-    assert (await store.rotate(kept.key, 0, now=clock(), grace=10)).outcome == "reused"
-    assert await load(store, kept.key, clock) is None
-
-
-async def test_a_grandparent_is_refused_inside_the_grace_period(store, kept, clock):
-    """Two generations back is theft, however fast."""
-    for generation in (0, 1):
-        assert (
-            await store.rotate(kept.key, generation, now=clock(), grace=10)
-        ).outcome == "rotated"
-    assert (await store.rotate(kept.key, 0, now=clock(), grace=10)).outcome == "reused"
-    assert await load(store, kept.key, clock) is None
-
-
-async def test_a_generation_that_never_was_changes_nothing(store, kept, clock):
-    """Neither rotating nor loading with it."""
-    assert (await store.rotate(kept.key, 1, now=clock(), grace=10)).outcome == "gone"
-    assert await load(store, kept.key, clock, generation=1) == kept
-
-
 async def test_sessions_survive_a_restart_of_the_lifespan(store, kept, clock):
     """Closing and opening again lets go of connections, not of sessions."""
     await store.aclose()
     await store.open()
     assert await load(store, kept.key, clock) == kept
+
+
+async def test_much_data_is_data(store, record, clock):
+    """Thousands of keys at a login survive whatever happens to the session."""
+    data = {f"key-{number}": b"%d" % number for number in range(5000)}
+    made = record(data=data)
+    await create(store, made, clock)
+    assert await load(store, made.key, clock) == made
+    _, rotated = await store.rotate(made.key, 0, now=clock(), grace=10)
+    claimed = await store.set_claims(made.key, {}, expected=made.claims, now=clock())
+    renamed = await store.rename(made.key, "n" * 43, now=clock())
+    assert rotated.data == claimed.data == renamed.data == data
+    assert await store.delete(renamed.key, now=clock(), reason="logout")
+    assert await store.count(now=clock()) == 0
