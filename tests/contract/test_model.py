@@ -2,7 +2,9 @@
 
 import asyncio
 import hashlib
+from dataclasses import replace
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -15,7 +17,13 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from fastapi_memsession import SessionDataError, SessionKey, SessionRecord, SessionTooLarge
+from fastapi_memsession import (
+    SessionDataError,
+    SessionEnded,
+    SessionIdTaken,
+    SessionKey,
+    SessionRecord,
+)
 from fastapi_memsession.stores.base import (
     CompareAndSet,
     DeleteValue,
@@ -23,23 +31,24 @@ from fastapi_memsession.stores.base import (
     SetDefault,
     SetValue,
 )
-from fastapi_memsession.values import decode_value, encode_value
+from fastapi_memsession.values import decode_value
+from tests.contract.model import MAX_BYTES, Model, Sessions, expect
 
 USERS = ["anna", "bert", ""]
 KEYS = st.sampled_from(["a", "b", "", ":a"])
 VALUES = st.sampled_from([b"1", b"2", b"null", b'"text"', b"[1,2]", b"9223372036854775807"])
-MAX_BYTES = 40
-
-
-class Model:
-    """One session: a dict of plain values and three times."""
-
-    def __init__(self, record: SessionRecord) -> None:
-        self.user_id = record.user_id
-        self.data = {key: decode_value(value) for key, value in record.data.items()}
-        self.created_at = self.last_seen_at = record.created_at
-        self.expires_at, self.deadline = record.expires_at, record.deadline
-        self.expiration = record.expiration
+CLAIMS = st.sampled_from([{}, {"role": "admin"}, {"role": "user"}, {"b": "1", "a": "2"}])
+CHANGES = st.lists(
+    st.one_of(
+        st.builds(SetValue, KEYS, VALUES),
+        st.builds(SetDefault, KEYS, VALUES),
+        st.builds(DeleteValue, KEYS),
+        st.builds(Increment, KEYS, st.sampled_from([1, -1, 0.5])),
+        st.builds(CompareAndSet, KEYS, VALUES, VALUES),
+    ),
+    max_size=3,
+)
+AGES = st.sampled_from([None, 0.0, 0.5, 40.0, 650.0])  # seconds since something, if it was at all
 
 
 def machine_for(new_store):
@@ -51,9 +60,8 @@ def machine_for(new_store):
             self.loop = asyncio.new_event_loop()
             self.store = new_store()
             self.run(self.store.open())
-            self.now = 1_000_000.0
-            self.models: dict[SessionKey, Model] = {}
-            self.made = 0
+            self.model = Sessions()
+            self.made: list[SessionKey] = []
 
         def teardown(self):
             if hasattr(self, "loop"):
@@ -65,16 +73,10 @@ def machine_for(new_store):
 
         def new_id(self):
             """Ids in no order, yet the same in each run of the same program."""
-            self.made += 1
-            return hashlib.sha256(bytes([self.made])).hexdigest()[:43]
+            return hashlib.sha256(bytes([len(self.made)])).hexdigest()[:43]
 
-        def live(self, key) -> Model | None:
-            model = self.models.get(key)
-            return model if model and self.now < model.expires_at else None
-
-        def of_user(self, user):
-            mine = [key for key in self.models if key.user_id == user and self.live(key)]
-            return sorted(mine, key=lambda key: (self.models[key].created_at, key))
+        def ago(self, seconds):
+            return None if seconds is None else self.model.now - seconds
 
         @rule(
             target=sessions,
@@ -82,74 +84,89 @@ def machine_for(new_store):
             expiration=st.sampled_from([5.0, 60.0]),
             limit=st.sampled_from([None, None, 1, 2]),
             data=st.dictionaries(KEYS, VALUES, max_size=2),
+            claims=CLAIMS,
+            began=AGES,
         )
-        def create(self, user, expiration, limit, data):
+        def create(self, *, user, expiration, limit, data, claims, began):
+            now, since = self.model.now, self.ago(began)
             record = SessionRecord(
                 user_id=user,
                 session_id=self.new_id(),
-                claims={},
+                claims=claims,
                 data=data,
-                created_at=self.now,
-                last_seen_at=self.now,
-                expires_at=self.now + expiration,
-                deadline=self.now + 100,
+                created_at=now,
+                last_seen_at=now,
+                expires_at=now + expiration,
+                deadline=now + 100,
                 expiration=expiration,
+                confirmed_at=now,
+                user_agent=user or None,
             )
-            before = self.of_user(user)
-            ended = self.run(self.store.create(record, now=self.now, limit_per_user=limit))
+            self.made.append(record.key)
+            call = self.store.create(record, now=now, limit_per_user=limit, since=since)
+            if self.model.stops(user, since):
+                with pytest.raises(SessionEnded) as caught:
+                    self.run(call)
+                assert caught.value.reason == "revoked"
+                return record.key
+            before = self.model.of_user(user)
             expected = before[: max(0, len(before) + 1 - limit)] if limit else []
-            assert sorted(ended) == sorted(key.session_id for key in expected)
+            assert sorted(self.run(call)) == sorted(key.session_id for key in expected)
             for key in expected:
-                del self.models[key]
-            self.models[record.key] = Model(record)
+                self.model.end(key, "evicted")
+            self.model.models[record.key] = Model(record)
             return record.key
 
-        @rule(seconds=st.sampled_from([0.25, 1.0, 4.75, 30.0, 60.0]))
-        def let_time_pass(self, seconds):
-            self.now += seconds
-
-        @rule(key=sessions, interval=st.sampled_from([None, 0, 3.0, 1000.0]))
-        def load(self, key, interval):
-            record = self.run(self.store.load(key, now=self.now, renew_interval=interval))
-            model = self.live(key)
-            assert (record is None) == (model is None)
-            if model is None:
+        @rule(key=sessions, other=sessions)
+        def offer_an_id_that_is_taken(self, key, other):
+            """Of a dead session, it may be swept or not yet: nobody knows."""
+            taken = SessionKey(key.user_id, other.session_id)
+            if not (self.model.live(taken) or self.model.reason(taken)):
                 return
-            if interval is not None and self.now - model.last_seen_at >= min(
-                interval, model.expiration / 2
-            ):
-                model.last_seen_at = self.now
-                model.expires_at = min(self.now + model.expiration, model.deadline)
-            assert record.key == key
-            assert {k: decode_value(v) for k, v in record.data.items()} == model.data
-            assert (record.created_at, record.last_seen_at, record.expires_at) == (
-                model.created_at,
-                model.last_seen_at,
-                model.expires_at,
-            )
+            now = self.model.now
+            model = self.model.live(key)
+            if model is not None:
+                with pytest.raises(SessionIdTaken):
+                    self.run(self.store.rename(key, taken.session_id, now=now, confirmed_at=now))
+                record = self.run(self.store.load(key, now=now, renew_interval=None))
+                again = replace(record, session_id=taken.session_id)
+                with pytest.raises(SessionIdTaken):
+                    self.run(self.store.create(again, now=now, limit_per_user=1))
+
+        @rule(seconds=st.sampled_from([0.25, 1.0, 4.75, 30.0, 60.0, 540.0]))
+        def let_time_pass(self, seconds):
+            self.model.now += seconds
 
         @rule(
             key=sessions,
-            changes=st.lists(
-                st.one_of(
-                    st.builds(SetValue, KEYS, VALUES),
-                    st.builds(SetDefault, KEYS, VALUES),
-                    st.builds(DeleteValue, KEYS),
-                    st.builds(Increment, KEYS, st.sampled_from([1, -1, 0.5])),
-                    st.builds(CompareAndSet, KEYS, VALUES, VALUES),
-                ),
-                max_size=3,
-            ),
+            interval=st.sampled_from([None, 0, 3.0, 1000.0]),
+            generation=st.sampled_from([None, 0, 1, 2]),
         )
+        def load(self, key, interval, generation):
+            now = self.model.now
+            call = self.store.load(key, now=now, renew_interval=interval, generation=generation)
+            record, model = self.run(call), self.model.live(key)
+            assert (record is None) == (model is None)
+            if model is None:
+                return
+            idle = now - model.last_seen_at
+            if interval is not None and idle >= min(interval, model.expiration / 2):
+                model.use(now)
+            if generation is not None and generation <= model.generation:
+                model.used_generation = max(generation, model.used_generation)
+            assert record.key == key
+            assert model.matches(record)
+
+        @rule(key=sessions, changes=CHANGES)
         def change(self, key, changes):
-            model = self.live(key)
+            model = self.model.live(key)
             expected = expected_error = None
             if model is not None:
                 try:
                     expected = expect(dict(model.data), changes)
                 except SessionDataError as error:
                     expected_error = type(error)
-            call = self.store.change(key, changes, now=self.now, max_bytes=MAX_BYTES)
+            call = self.store.change(key, changes, now=self.model.now, max_bytes=MAX_BYTES)
             try:
                 result = self.run(call)
             except SessionDataError as error:
@@ -165,81 +182,94 @@ def machine_for(new_store):
             if applied:
                 model.data = data
 
-        @rule(target=sessions, key=sessions)
-        def rename(self, key):
+        @rule(key=sessions, claims=CLAIMS, expected=st.one_of(st.none(), CLAIMS))
+        def set_claims(self, key, claims, expected):
+            """Expect what is there, or something else."""
+            model = self.model.live(key)
+            if expected is None:
+                expected = model.claims if model else {}
+            call = self.store.set_claims(key, claims, expected=expected, now=self.model.now)
+            record = self.run(call)
+            assert (record is None) == (model is None)
+            if model is not None:
+                if model.claims == expected:
+                    model.claims = claims
+                assert model.matches(record)
+
+        @rule(target=sessions, key=sessions, confirmed=AGES)
+        def rename(self, key, confirmed):
+            model, now, confirmed_at = self.model.live(key), self.model.now, self.ago(confirmed)
             new_id = self.new_id()
-            record = self.run(self.store.rename(key, new_id, now=self.now))
-            model = self.live(key)
+            call = self.store.rename(key, new_id, now=now, confirmed_at=confirmed_at)
+            record = self.run(call)
             assert (record is None) == (model is None)
             if model is None:
                 return multiple()
-            del self.models[key]
-            self.models[record.key] = model
+            self.model.end(key, "replaced")
+            if confirmed_at is not None:
+                model.confirmed_at = confirmed_at
+            self.model.models[record.key] = model
+            assert record.key == SessionKey(key.user_id, new_id)
+            assert model.matches(record)
+            self.made.append(record.key)
             return record.key
 
-        @rule(key=sessions)
-        def delete(self, key):
-            ended = self.run(self.store.delete(key, now=self.now, reason="logout"))
-            assert ended == (self.live(key) is not None)
-            self.models.pop(key, None)
+        @rule(key=sessions, generation=st.integers(0, 3), grace=st.sampled_from([0, 1, 10]))
+        def rotate(self, key, generation, grace):
+            call = self.store.rotate(key, generation, now=self.model.now, grace=grace)
+            outcome, record = self.run(call)
+            assert outcome == self.model.rotate(key, generation, grace)
+            assert (record is None) == (outcome in {"gone", "reused"})
+            assert record is None or self.model.models[key].matches(record)
+
+        @rule(key=sessions, reason=st.sampled_from(["logout", "undone"]))
+        def delete(self, key, reason):
+            ended = self.run(self.store.delete(key, now=self.model.now, reason=reason))
+            assert ended == (self.model.live(key) is not None)
+            if ended:
+                self.model.end(key, reason)
 
         @rule(key=sessions, keep=st.booleans())
         def delete_user(self, key, keep):
-            kept = key.session_id if keep else None
-            call = self.store.delete_user(key.user_id, now=self.now, keep=kept, reason="revoked")
+            now, kept = self.model.now, key.session_id if keep else None
+            call = self.store.delete_user(key.user_id, now=now, keep=kept, reason="revoked")
             ended = self.run(call)
-            expected = [k for k in self.of_user(key.user_id) if k.session_id != kept]
+            expected = [k for k in self.model.of_user(key.user_id) if k.session_id != kept]
             assert sorted(ended) == sorted(k.session_id for k in expected)
             for each in expected:
-                del self.models[each]
+                self.model.end(each, "revoked")
+            self.model.revoked[key.user_id] = now
 
         @rule(budget=st.sampled_from([1, 2, 100]))
         def sweep(self, budget):
-            self.run(self.store.sweep(now=self.now, budget=budget))
+            self.run(self.store.sweep(now=self.model.now, budget=budget))
 
         @invariant()
         def the_same_sessions_live(self):
             if not hasattr(self, "loop"):
                 return
-            living = {key for key in self.models if self.live(key)}
-            assert self.run(self.store.count(now=self.now)) == len(living)
+            now = self.model.now
+            living = {key for key in self.model.models if self.model.live(key)}
+            assert self.run(self.store.count(now=now)) == len(living)
             for user in USERS:
-                listed = self.run(self.store.list_user(user, now=self.now))
+                listed = self.run(self.store.list_user(user, now=now))
                 assert [info.session_id for info in listed] == [
-                    key.session_id for key in self.of_user(user)
+                    key.session_id for key in self.model.of_user(user)
                 ]
 
+        @invariant()
+        def every_end_has_its_reason(self):
+            """Of every session that was ever made."""
+            if not hasattr(self, "loop"):
+                return
+
+            async def reasons():
+                calls = (self.store.end_reason(key, now=self.model.now) for key in self.made)
+                return await asyncio.gather(*calls)
+
+            assert self.run(reasons()) == [self.model.reason(key) for key in self.made]
+
     return Comparison
-
-
-def expect(data, changes):
-    """Apply changes to plain values, by the words of the contract."""
-    before, values = dict(data), []
-    for change in changes:
-        key = change.key
-        match change:
-            case DeleteValue():
-                values.append(data.pop(key, None))
-                continue
-            case SetValue():
-                data[key] = decode_value(change.value)
-            case SetDefault():
-                data.setdefault(key, decode_value(change.value))
-            case Increment():
-                if type(data.get(key, 0)) not in (int, float):
-                    raise SessionDataError("not a number")
-                data[key] = data.get(key, 0) + change.by
-                if type(data[key]) is int and not -(2**63) <= data[key] < 2**63:
-                    raise SessionDataError("out of range")
-            case CompareAndSet():
-                if data.get(key) != decode_value(change.expected):
-                    return False, [before.get(c.key) for c in changes], before
-                data[key] = decode_value(change.value)
-        values.append(data[key])
-    size = sum(len(key.encode()) + len(encode_value(value)) for key, value in data.items())
-    if size > MAX_BYTES:
-        raise SessionTooLarge("too large", size=size, limit=MAX_BYTES)
-    return True, values, data
 
 
 def test_a_store_does_what_the_model_does(new_store, programs):

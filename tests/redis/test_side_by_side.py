@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import secrets
+from typing import get_args
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from fastapi_memsession import (
     SessionKey,
     SessionRecord,
 )
+from fastapi_memsession.errors import EndReason
 from fastapi_memsession.stores.base import (
     CompareAndSet,
     DeleteValue,
@@ -47,25 +49,39 @@ CHANGES = st.lists(
     ),
     max_size=4,
 )
+CLAIMS = st.dictionaries(
+    st.sampled_from(["role", "", "ü", "Role", "\0", '"']), st.sampled_from(["admin", "", "🦊"])
+)
+DEVICES = st.sampled_from([None, "", "ü\r\n\0", "Mozilla/5.0"])
+REASONS = st.sampled_from(get_args(EndReason))
 WHICH = st.integers(0, 9)  # of the sessions that were made, the last but so many
-SECONDS = st.sampled_from([0.0, 0.25, 1.0, 4.75, 30.0, 60.0, 1 / 3])
+SECONDS = st.sampled_from([0.0, 0.25, 1.0, 4.75, 30.0, 60.0, 1 / 3, 600.0])
 
 STEPS = st.one_of(
     st.tuples(
         st.just("create"),
-        USERS,
-        st.sampled_from([5.0, 60.0, 0.1]),
+        st.fixed_dictionaries(
+            {
+                "user_id": USERS,
+                "expiration": st.sampled_from([5.0, 60.0, 0.1]),
+                "data": st.dictionaries(KEYS, VALUES, max_size=2),
+                "claims": CLAIMS,
+                "user_agent": DEVICES,
+                "address": DEVICES,
+            }
+        ),
         st.sampled_from([None, None, 1, 2]),
-        st.dictionaries(KEYS, VALUES, max_size=2),
         st.one_of(st.none(), WHICH),
+        st.one_of(st.none(), SECONDS),
     ),
     st.tuples(st.just("create_again"), WHICH),
     st.tuples(st.just("load"), WHICH, st.sampled_from([None, 0, 3.0, 1000.0]), st.integers(0, 2)),
     st.tuples(st.just("change"), WHICH, CHANGES, st.sampled_from([40, 1000])),
-    st.tuples(st.just("rename"), WHICH, st.one_of(st.none(), WHICH)),
-    st.tuples(st.just("rotate"), WHICH, st.integers(0, 3), st.sampled_from([0, 1, 10])),
-    st.tuples(st.just("delete"), WHICH),
-    st.tuples(st.just("delete_user"), USERS, st.one_of(st.none(), WHICH)),
+    st.tuples(st.just("set_claims"), WHICH, CLAIMS, st.one_of(st.none(), CLAIMS)),
+    st.tuples(st.just("rename"), WHICH, st.one_of(st.none(), WHICH), st.one_of(st.none(), SECONDS)),
+    st.tuples(st.just("rotate"), WHICH, st.integers(-1, 4), st.sampled_from([0, 1, 10])),
+    st.tuples(st.just("delete"), WHICH, REASONS),
+    st.tuples(st.just("delete_user"), USERS, st.one_of(st.none(), WHICH), REASONS),
     st.tuples(st.just("list_user"), USERS),
     st.tuples(st.just("sweep"), st.sampled_from([1, 100])),
     st.tuples(st.just("let_time_pass"), SECONDS),
@@ -98,31 +114,35 @@ class Player:
         except SessionError as error:
             return type(error), str(error)
 
-    async def create(self, user, expiration, limit, data, replacing):
+    async def create(self, parts, limit, replacing, ago):
         made = SessionRecord(
-            user_id=user,
+            **parts,
             session_id=self.new_id(),
-            claims={"role": "ü"},
-            data=data,
             created_at=self.now,
             last_seen_at=self.now,
-            expires_at=self.now + expiration,
+            expires_at=self.now + parts["expiration"],
             deadline=self.now + 100,
-            expiration=expiration,
+            confirmed_at=self.now,
         )
         replaced = None if replacing is None else self.which(replacing)
         self.records.append(made)
-        return sorted(
-            await self.store.create(made, now=self.now, limit_per_user=limit, replacing=replaced)
+        since = None if ago is None else self.now - ago
+        return await self.store.create(
+            made, now=self.now, limit_per_user=limit, replacing=replaced, since=since
         )
 
     async def create_again(self, which):
-        """Create what was created, while it lives: a dead one may be swept, or not yet."""
+        """Create what was created, if it can be told that its id is taken."""
         key = self.which(which)
-        alive = await self.store.load(key, now=self.now, renew_interval=None)
-        if alive is None:
+        if not await self.is_taken(key):
             return None
-        return await self.store.create(alive, now=self.now, limit_per_user=None)
+        again = next(made for made in self.records if made.key == key)
+        return await self.store.create(again, now=self.now, limit_per_user=1)
+
+    async def is_taken(self, key):
+        """Whether it lives or is remembered: one that expired may be swept, or not yet."""
+        alive = await self.store.load(key, now=self.now, renew_interval=None)
+        return alive is not None or await self.store.end_reason(key, now=self.now) is not None
 
     async def load(self, which, interval, generation):
         return await self.store.load(
@@ -134,17 +154,25 @@ class Player:
             self.which(which), changes, now=self.now, max_bytes=max_bytes
         )
 
-    async def rename(self, which, taken):
+    async def set_claims(self, which, claims, expected):
+        """Expect what is there, or something else."""
+        key = self.which(which)
+        if expected is None:
+            there = await self.store.load(key, now=self.now, renew_interval=None)
+            expected = there.claims if there else {}
+        return await self.store.set_claims(key, claims, expected=expected, now=self.now)
+
+    async def rename(self, which, taken, ago):
         key = self.which(which)
         if taken is None:
             new_id = self.new_id()
         else:
             other = self.which(taken)
-            alive = await self.store.load(other, now=self.now, renew_interval=None)
-            if alive is None or other.user_id != key.user_id:
+            if other.user_id != key.user_id or not await self.is_taken(other):
                 return None
             new_id = other.session_id
-        renamed = await self.store.rename(key, new_id, now=self.now)
+        confirmed_at = None if ago is None else self.now - ago
+        renamed = await self.store.rename(key, new_id, now=self.now, confirmed_at=confirmed_at)
         if renamed is not None:
             self.records.append(renamed)
         return renamed
@@ -155,12 +183,12 @@ class Player:
         )
         return outcome, record and shown(record)
 
-    async def delete(self, which):
-        return await self.store.delete(self.which(which), now=self.now, reason="logout")
+    async def delete(self, which, reason):
+        return await self.store.delete(self.which(which), now=self.now, reason=reason)
 
-    async def delete_user(self, user, keep):
+    async def delete_user(self, user, keep, reason):
         kept = None if keep is None else self.which(keep).session_id
-        return sorted(await self.store.delete_user(user, now=self.now, keep=kept, reason="revoked"))
+        return sorted(await self.store.delete_user(user, now=self.now, keep=kept, reason=reason))
 
     async def list_user(self, user):
         return await self.store.list_user(user, now=self.now)
@@ -174,12 +202,14 @@ class Player:
 
     async def all_there_is(self):
         """Return every session that was ever made, as it is now, and the living by themselves."""
-        loaded = [
-            shown(await self.store.load(made.key, now=self.now, renew_interval=None))
-            for made in self.records
-        ]
+        keys = [made.key for made in self.records]
+        loads = (self.store.load(key, now=self.now, renew_interval=None) for key in keys)
+        loaded = [shown(each) for each in await asyncio.gather(*loads)]
+        reasons = (self.store.end_reason(key, now=self.now) for key in keys)
+        ended = await asyncio.gather(*reasons)
         living = sorted([info async for info in self.store.scan(now=self.now)], key=repr)
-        return loaded, living, await self.store.count(now=self.now)
+        sweeps = (await self.store.stats()).sweeps
+        return loaded, ended, living, sweeps, await self.store.count(now=self.now)
 
 
 def shown(result):
@@ -198,16 +228,18 @@ def typed(value):
     return None if value is None else repr(decode_value(value))
 
 
-async def compare(url, program):
+async def compare(url, *programs):
+    """Play programs, and look at all there is after each."""
     redis = RedisStore(url, prefix=f"side-{secrets.token_hex(8)}", timeout=20)
     await redis.open()
     try:
         players = [Player(MemoryStore()), Player(redis)]
-        for step in program:
-            expected, found = [await player.play(step) for player in players]
-            assert found == expected, step
+        for program in programs:
+            for step in program:
+                expected, found = [await player.play(step) for player in players]
+                assert found == expected, step
             expected, found = [await player.all_there_is() for player in players]
-            assert found == expected, step
+            assert found == expected, program
     finally:
         await redis.aclose()
 
@@ -217,19 +249,20 @@ def test_redis_does_what_memory_does(server):
 
     @settings(max_examples=150, deadline=None)
     @given(st.lists(STEPS, min_size=5, max_size=25))
-    def check(program):
-        asyncio.run(compare(server.url, program))
+    def check(steps):
+        asyncio.run(compare(server.url, *([step] for step in steps)))
 
     check()
 
 
 def test_redis_adds_as_memory_does(server):
     """Any number to any number: the same sum to the last bit, or the same error."""
+    parts = {"user_id": "anna", "expiration": 60.0, "data": {}, "claims": {}}
 
     @settings(max_examples=300, deadline=None)
     @given(st.lists(st.tuples(NUMBERS, NUMBERS), min_size=1, max_size=20))
     def check(pairs):
-        program = [("create", "anna", 60.0, None, {}, None)]
+        program = [("create", parts, None, None, None)]
         for there, by in pairs:
             changes = [SetValue("a", encode_value(there)), Increment("a", by)]
             program.append(("change", 0, changes, 1000))
