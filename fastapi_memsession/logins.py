@@ -62,11 +62,11 @@ def changed_claims(claims: Mapping[str, str], changes: Mapping[str, str | None])
     """
     kept = {name: value for name, value in claims.items() if name not in changes}
     added = {name: value for name, value in changes.items() if value is not None}
-    return kept | checked_claims(added)
+    return dict(sorted((kept | checked_claims(added)).items()))
 
 
 def checked_claims(claims: object) -> dict[str, str]:
-    """Return claims that can be signed into a token.
+    """Return claims that can be signed into a token, sorted by name: so every store keeps them.
 
     Raises:
         SessionDataError: they are not text by text.
@@ -79,7 +79,7 @@ def checked_claims(claims: object) -> dict[str, str]:
                 f"Claims are text by text, but claim {name!r} is of type {type(value).__name__}; "
                 "use str(...), or put it into the session's data."
             )
-    return dict(claims)
+    return dict(sorted(claims.items()))
 
 
 def _checked_user_id(user_id: object) -> str:

@@ -127,3 +127,14 @@ async def test_a_new_id_and_new_tokens_keep_them(store, kept, set_claims, clock)
     renamed = await store.rename(kept.key, new_session_id(), now=clock())
     assert renamed.claims == {"role": "user"}
     assert (await load(store, renamed.key, clock)).claims == {"role": "user"}
+
+
+async def test_claims_come_in_the_same_order_from_every_store(store, make_app):
+    """By name, at login and in every later request, also after an update."""
+    provider = make_app(store=store).state.sessions
+    login = await provider.login("anna", claims={"b": "1", "ü": "2", "a": "3"})
+    opened = await provider.open(login.tokens.access)
+    assert list(login.session.claims.data) == list(opened.claims.data) == ["a", "b", "ü"]
+    await opened.update_claims(c="4", B="5", a=None)
+    again = await provider.open(login.tokens.access)
+    assert list(opened.claims.data) == list(again.claims.data) == ["B", "b", "c", "ü"]
