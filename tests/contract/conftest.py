@@ -52,6 +52,15 @@ def new_store(kind, request) -> Callable[[], SessionStore]:
 
 
 @pytest.fixture
+def new_stores(kind, request) -> Callable[[int], list[SessionStore]]:
+    """Make stores that keep the same sessions, as processes do; in memory that is one for all."""
+    if kind.server is None:
+        return lambda number: [MemoryStore()] * number
+    url, prefix = request.getfixturevalue(kind.server), f"test-{secrets.token_hex(8)}"
+    return lambda number: [RedisStore(url, prefix=prefix, timeout=PATIENCE) for _ in range(number)]
+
+
+@pytest.fixture
 def programs(kind) -> int:
     """Tell how many random programs are worth their time on a kind of store."""
     return kind.programs
