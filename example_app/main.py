@@ -1,4 +1,4 @@
-"""The example application: an API of four endpoints, and a page that uses it.
+"""The example application: an API, and a page that uses it.
 
 `uvicorn example_app.main:app` serves it; so does `python -m example_app`.
 """
@@ -15,15 +15,19 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
-from fastapi.security import HTTPBearer
+from fastapi.security import APIKeyHeader, HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field
 
 from fastapi_memsession import (
     Session,
+    SessionProvider,
     SessionSettings,
     __version__,
+    get_provider,
     get_session,
     login_session,
+    logout_session,
+    session_router,
     setup_sessions,
 )
 
@@ -74,43 +78,57 @@ class Profile(BaseModel):
     expires_in: int = Field(description="Whole seconds until then.", ge=0)
 
 
-class Problem(BaseModel):
+class Refusal(BaseModel):
     """Why a request was refused."""
 
     detail: str
+    reason: str | None = Field(None, description="Of a session that has ended: why.")
 
 
 Responses = dict[int | str, dict[str, Any]]
 _WRONG_CREDENTIALS: Responses = {
     HTTPStatus.UNAUTHORIZED: {
-        "model": Problem,
+        "model": Refusal,
         "description": "Wrong username or password",
         "content": {"application/json": {"example": {"detail": "Wrong username or password"}}},
     }
 }
 _NO_SESSION: Responses = {
     HTTPStatus.UNAUTHORIZED: {
-        "model": Problem,
+        "model": Refusal,
         "description": "The request carries no token, or its session has ended",
-        "content": {"application/json": {"example": {"detail": "The session has ended"}}},
+        "content": {
+            "application/json": {
+                "example": {"detail": "The session has ended", "reason": "revoked"}
+            }
+        },
     }
 }
 
-# The sessions need no such dependency: it only gives the API docs their button "Authorize".
-_docs_button = HTTPBearer(
+# The sessions need no such dependencies: they only give the API docs their button "Authorize".
+_docs_token = HTTPBearer(
     scheme_name="Session token",
     description="The token from the `Authorization` header that `POST /login` answers with. "
     "Leave it empty where the token travels in a cookie: the browser sends that by itself.",
     auto_error=False,
 )
+_docs_refresh_token = APIKeyHeader(
+    name="X-Refresh-Token",
+    scheme_name="Refresh token",
+    description="With `MEMSESSION_REFRESH=true`: the token from the `X-Refresh-Token` header that "
+    "`POST /login` and `POST /refresh` answer with. Leave it empty where it travels in a cookie.",
+    auto_error=False,
+)
+_WITH_TOKEN = [Depends(_docs_token)]
+_WITH_REFRESH_TOKEN = [Depends(_docs_refresh_token)]
 
 public = APIRouter(tags=["session"])
-private = APIRouter(dependencies=[Depends(_docs_button)], responses=_NO_SESSION)
+private = APIRouter(dependencies=_WITH_TOKEN, responses=_NO_SESSION)
 
 
 @public.post("/login", summary="Log in", responses=_WRONG_CREDENTIALS)
 async def login(request: Request, credentials: Credentials) -> LoggedIn:
-    """Begin a session. The response brings its token: in a header, a cookie, or both."""
+    """Begin a session. The response brings its tokens: in headers, cookies, or both."""
     if not _are_right(credentials):
         raise HTTPException(
             HTTPStatus.UNAUTHORIZED,
@@ -153,16 +171,24 @@ async def change_settings(
     return settings
 
 
-@private.post("/logout", summary="Log out", status_code=HTTPStatus.NO_CONTENT, tags=["session"])
-async def logout(session: Annotated[Session, Depends(get_session)]) -> None:
-    """End the session for everyone who holds its token, at once."""
-    await session.destroy()
+@public.post(
+    "/logout",
+    summary="Log out",
+    status_code=HTTPStatus.NO_CONTENT,
+    dependencies=_WITH_TOKEN + _WITH_REFRESH_TOKEN,
+)
+async def logout(request: Request) -> None:
+    """End the session for everyone who holds a token of it, at once. Without one, do nothing."""
+    await logout_session(request)  # by the refresh token, if the other one has had its time
 
 
 @public.get("/", include_in_schema=False)
-async def read_page() -> HTMLResponse:
-    """Return the page."""
-    return HTMLResponse(_PAGE, headers=_PAGE_HEADERS)
+async def read_page(provider: Annotated[SessionProvider, Depends(get_provider)]) -> HTMLResponse:
+    """Return the page, telling it of a refresh cookie: its script cannot see whether there is."""
+    carrier = provider.refresh_carrier
+    renews_by_cookie = carrier is not None and carrier.ambient
+    page = _PAGE.replace(_NO_COOKIE, _COOKIE, 1) if renews_by_cookie else _PAGE
+    return HTMLResponse(page, headers=_PAGE_HEADERS)
 
 
 def create_app(settings: SessionSettings | None = None) -> FastAPI:
@@ -174,14 +200,16 @@ def create_app(settings: SessionSettings | None = None) -> FastAPI:
         "[The page](/) uses the same endpoints.",
         version=__version__,
         openapi_tags=[
-            {"name": "session", "description": "Begin, look at and end a session."},
+            {"name": "session", "description": "Begin, look at, renew and end a session."},
             {"name": "settings", "description": "Data that lives in the session."},
         ],
         exception_handlers={RequestValidationError: _answer_malformed},
     )
     setup_sessions(app, settings)
     app.include_router(public)
+    app.include_router(session_router("refresh"), dependencies=_WITH_REFRESH_TOKEN)
     app.include_router(private)
+    app.include_router(session_router("list", "revoke_others"), dependencies=_WITH_TOKEN)
     return app
 
 
@@ -222,6 +250,7 @@ def _hash_of_element(name: str, page: str) -> str:
 
 
 _PAGE = Path(__file__).with_name("page.html").read_text("utf-8")
+_NO_COOKIE, _COOKIE = 'data-refresh-cookie="no"', 'data-refresh-cookie="yes"'
 _PAGE_HEADERS = {
     "Cache-Control": "no-cache",
     "Content-Security-Policy": _content_security_policy(_PAGE),

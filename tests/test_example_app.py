@@ -188,8 +188,68 @@ def test_logout(client, log_in):
 
 
 def test_logout_without_session(client):
-    """Without a session there is nothing to log out of."""
-    assert client.post("/logout").status_code == 401
+    """Who has no session is told so by nobody: logged out is what was asked for."""
+    assert client.post("/logout").status_code == 204
+
+
+def log_in_with_pair(example, carrier) -> TestClient:
+    """Log a client in where there are refresh tokens."""
+    app = example.create_app(SessionSettings(env="test", carrier=carrier, refresh=True))
+    client = TestClient(app)
+    keep_tokens(client, client.post("/login", json=RIGHT))
+    return client
+
+
+def keep_tokens(client, response) -> None:
+    """Keep what comes in headers; the client keeps cookies by itself."""
+    for name in ("Authorization", "X-Refresh-Token"):
+        if name in response.headers:
+            client.headers[name] = response.headers[name]
+
+
+def test_renewal(example, carrier):
+    """With refresh tokens the ready-made route goes on with the same session."""
+    client = log_in_with_pair(example, carrier)
+    client.put("/settings", json={"theme": "dark"}).raise_for_status()
+    response = client.post("/refresh")
+    assert response.status_code == 200
+    keep_tokens(client, response)
+    assert client.get("/profile").json()["theme"] == "dark"
+
+
+def test_renewal_is_off(client, log_in):
+    """Without refresh tokens there is nothing to renew with."""
+    log_in()
+    assert client.post("/refresh").status_code == 404
+
+
+def test_logout_by_the_refresh_token(example, carrier):
+    """Who comes back after the access token's time logs out all the same."""
+    client = log_in_with_pair(example, carrier)
+    access = client.headers.pop("Authorization", None)
+    held = {"Authorization": access} if access else {"Cookie": cookies(client)}
+    if carrier == "cookie":
+        client.cookies.delete("session_token")
+    assert client.post("/logout").status_code == 204
+    response = client.get("/profile", headers=held)
+    assert (response.status_code, response.json()["reason"]) == (401, "revoked")
+
+
+def cookies(client) -> str:
+    """Return the cookies that a client holds, as it would send them."""
+    return "; ".join(f"{name}={value}" for name, value in client.cookies.items())
+
+
+def test_devices(client, log_in):
+    """A user sees the devices that are logged in, and can log all others out."""
+    log_in()
+    client.headers.pop("Authorization", None)
+    client.cookies.clear()
+    log_in()
+    devices = client.get("/sessions").json()
+    assert [device["current"] for device in devices] == [False, True]
+    assert client.delete("/sessions").json() == {"ended": 1}
+    assert [device["current"] for device in client.get("/sessions").json()] == [True]
 
 
 def test_page(client):
@@ -202,6 +262,15 @@ def test_page(client):
     assert "script-src 'sha256-" in policy
 
 
+@pytest.mark.parametrize("refresh", [False, True])
+def test_page_is_told_of_a_refresh_cookie(example, carrier, refresh):
+    """No script sees the cookie; the page is told whether there may be one."""
+    app = example.create_app(SessionSettings(env="test", carrier=carrier, refresh=refresh))
+    text = TestClient(app).get("/").text
+    told = "yes" if refresh and carrier == "cookie" else "no"
+    assert f'<html lang="en" data-refresh-cookie="{told}">' in text
+
+
 def test_icon(client):
     """The page brings its icon along, so that no browser asks for one."""
     assert '<link rel="icon" href="data:' in client.get("/").text
@@ -209,14 +278,20 @@ def test_icon(client):
 
 def test_api_docs(client):
     """Each endpoint is described with its answers; the page is none."""
-    paths = client.get("/openapi.json").json()["paths"]
-    assert sorted(paths) == ["/login", "/logout", "/profile", "/settings"]
-    for operations in paths.values():
+    api = client.get("/openapi.json").json()
+    paths = api["paths"]
+    assert sorted(paths) == [
+        "/login", "/logout", "/profile", "/refresh", "/sessions", "/settings",
+    ]  # fmt: skip
+    for path, operations in paths.items():
         for operation in operations.values():
             assert operation["summary"]
             assert operation["description"]
             assert operation["tags"]
-            assert operation["responses"]["401"]["description"] != "Unauthorized"
+            if path != "/logout":  # which asks for no session
+                assert operation["responses"]["401"]["description"] != "Unauthorized"
+    # Two models of one name would be told apart by names of modules, which tell a reader nothing.
+    assert not [name for name in api["components"]["schemas"] if "__" in name]
 
 
 def test_settings_of_the_environment(example, store_settings, monkeypatch):

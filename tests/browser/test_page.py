@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 ENDED = "Your session has ended. Log in again."
+ELSEWHERE = "You were logged out elsewhere. Log in again."
 STORED = "() => JSON.stringify({...localStorage, ...sessionStorage})"
 BACKGROUND = "() => getComputedStyle(document.querySelector('main')).backgroundColor"
 
@@ -190,7 +191,7 @@ def test_where_the_token_is(page, carrier):
 
 @pytest.mark.parametrize("action", ["choose", "reload"])
 def test_ended_elsewhere(page, another_client, action):
-    """A session that another client has ended: the next action shows the form, with a note."""
+    """A session that another client has ended: the next action shows the form, and says why."""
     log_in(page)
     expect_profile(page)
     another_client.post("/logout", headers=credentials(page)[0]).raise_for_status()
@@ -198,7 +199,7 @@ def test_ended_elsewhere(page, another_client, action):
         page.get_by_label("Dark").check()
     else:
         page.reload()
-    expect_form(page, ENDED)
+    expect_form(page, ELSEWHERE)
     log_in(page)
     expect_profile(page)
 
