@@ -137,10 +137,12 @@ def open_page(context, expected_errors) -> Iterator[Callable[[str], Page]]:
         if message.type in {"error", "warning"}:
             complaints.append(message.text)
 
+    # To the window, so that pages which a page opens are heard, too.
+    context.on("console", listen)
+    context.on("weberror", lambda error: complaints.append(str(error.error)))
+
     def opened(url: str) -> Page:
         page = context.new_page()
-        page.on("console", listen)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
         page.goto(url)
         return page
 

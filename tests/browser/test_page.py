@@ -204,6 +204,60 @@ def test_ended_elsewhere(page, another_client, action):
     expect_profile(page)
 
 
+def test_without_refresh_tokens(page, another_client):
+    """Where there are no refresh tokens the page never asks for new ones."""
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.reload()
+    expect_form(page, "")
+    log_in(page)
+    expect_profile(page)
+    another_client.post("/logout", headers=credentials(page)[0]).raise_for_status()
+    page.get_by_label("Dark").click()
+    expect_form(page, ELSEWHERE)
+    assert any(url.endswith("/profile") for url in asked)
+    assert not any(url.endswith("/refresh") for url in asked)
+
+
+@with_carrier("cookie")
+def test_logout_in_another_tab(page, open_page, server):
+    """Cookies that are gone before their time were taken by a logout, and the page says so."""
+    log_in(page)
+    expect_profile(page)
+    other = open_page(server)
+    other.get_by_role("button", name="Log out").click()
+    expect_form(other, "You are logged out.")
+    page.get_by_label("Dark").click()
+    expect_form(page, ELSEWHERE)
+
+
+@with_carrier("header")
+def test_devices(page, another_client):
+    """The devices are shown when asked for, and all others can be logged out."""
+    right = {"username": "admin", "password": "123456"}
+    agent = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"}
+    response = another_client.post("/login", json=right, headers=agent)
+    elsewhere = {"Authorization": response.headers["Authorization"]}
+    log_in(page)
+    expect_profile(page)
+    devices = page.get_by_role("list", name="Your devices")
+    expect(devices).to_be_hidden()
+    page.locator("summary").press("Enter")
+    expect(devices.get_by_role("listitem").first).to_contain_text("This device")
+    expect(devices).to_contain_text("Firefox on Linux127.0.0.1, last seen")
+    page.get_by_role("button", name="Log all other devices out").press("Enter")
+    expect(page.get_by_role("status")).to_contain_text("logged out.")
+    expect(devices.get_by_role("listitem")).to_have_count(1)
+    expect(page.locator("summary")).to_be_focused()
+    assert statuses(another_client, [elsewhere]) == {401}
+    assert statuses(another_client, credentials(page)) == {200}
+    page.get_by_role("button", name="Log out").click()
+    expect_form(page, "You are logged out.")
+    log_in(page)
+    expect_profile(page)
+    expect(devices).to_be_hidden()
+
+
 @with_carrier("cookie")
 def test_network_failure(page, expected_errors):
     """Without a network the page says so, shows what is so, and goes on when it is back."""
@@ -259,6 +313,8 @@ def test_narrow(page):
     assert page.evaluate(width) == 360
     log_in(page)
     expect_profile(page)
+    page.locator("summary").click()
+    page.get_by_text("This device").wait_for()
     assert page.evaluate(width) == 360
 
 
