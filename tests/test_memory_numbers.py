@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,6 +9,7 @@ from hypothesis import strategies as st
 from fastapi_memsession import MemoryStore, SessionError, SessionStats
 from fastapi_memsession.records import new_session_id
 from fastapi_memsession.stores.base import CompareAndSet, DeleteValue, Increment, SetValue
+from fastapi_memsession.stores.packing import unpack
 from fastapi_memsession.values import encode_value, size_of
 from tests.conftest import START
 from tests.test_memory import create, record
@@ -40,7 +40,7 @@ async def play(store, program):
         with contextlib.suppress(SessionError):
             if name == "create":
                 expiration, data, users = arguments
-                made = replace(record(now, expiration, f"user-{users}"), data=data)
+                made = record(now, expiration, f"user-{users}")._replace(data=data)
                 last = await create(store, made, now, limit=2)
             elif name == "change":
                 await store.change(last.key, arguments, now=now, max_bytes=30)
@@ -58,7 +58,7 @@ async def play(store, program):
                 await store.sweep(now=now, budget=2)
             else:
                 now += arguments[0]
-        held = store._shelf.records.values()
+        held = [unpack(each, packed) for each, packed in store._shelf.records.items()]
         stats = await store.stats()
         assert stats.data_bytes == sum(size_of(each.data) for each in held)
         assert stats.sessions == len(held)
@@ -76,7 +76,7 @@ async def test_numbers_cost_no_walk():
     """Those that died count until they are swept; nothing is said of a server."""
     store = MemoryStore()
     for number in range(3):
-        await create(store, replace(record(user_id=f"user-{number % 2}"), data={"ü": b"12"}))
+        await create(store, record(user_id=f"user-{number % 2}")._replace(data={"ü": b"12"}))
     stats = await store.stats()
     assert (stats.sessions, stats.users, stats.data_bytes) == (3, 2, 12)
     assert stats.server_bytes is None

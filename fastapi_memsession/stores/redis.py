@@ -214,7 +214,7 @@ class RedisStore(SessionStore):
         reply = await self._clients.call(
             lambda: self._clients.client.hmget(name, ["q", "d"]), idempotent=True
         )
-        reason, deadline = reply or (None, None)
+        reason, deadline = reply or (None, "0")
         return reason.decode() if reason and now < float(deadline) else None
 
     async def list_user(self, user_id: str, *, now: float) -> list[SessionInfo]:

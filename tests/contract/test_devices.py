@@ -47,7 +47,7 @@ async def test_a_confirmation_comes_with_a_new_id(store, record, clock):
     confirmed = await store.rename(made.key, "n" * 43, now=clock(), confirmed_at=clock() - 0.25)
     assert confirmed == await load(store, confirmed.key, clock)
     assert confirmed.confirmed_at == clock() - 0.25
-    for name in made.__slots__:
+    for name in made._fields:
         if name not in {"session_id", "confirmed_at"}:
             assert getattr(confirmed, name) == getattr(made, name), name
 

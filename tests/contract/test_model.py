@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-from dataclasses import replace
 
 import pytest
 from hypothesis import settings
@@ -129,7 +128,7 @@ def machine_for(new_store):
                 with pytest.raises(SessionIdTaken):
                     self.run(self.store.rename(key, taken.session_id, now=now, confirmed_at=now))
                 record = self.run(self.store.load(key, now=now, renew_interval=None))
-                again = replace(record, session_id=taken.session_id)
+                again = record._replace(session_id=taken.session_id)
                 with pytest.raises(SessionIdTaken):
                     self.run(self.store.create(again, now=now, limit_per_user=1))
 

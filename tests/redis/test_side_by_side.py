@@ -216,7 +216,7 @@ def shown(result):
     """Return a result with its values decoded: a float may be spelled in more than one way."""
     if isinstance(result, SessionRecord):
         data = {key: typed(value) for key, value in result.data.items()}
-        fields = (name for name in result.__slots__ if name != "data")
+        fields = (name for name in result._fields if name != "data")
         return data, [(name, getattr(result, name)) for name in fields]
     if hasattr(result, "applied"):
         return result.applied, [typed(value) for value in result.values]
