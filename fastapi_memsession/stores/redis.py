@@ -210,11 +210,8 @@ class RedisStore(SessionStore):
 
     async def end_reason(self, key: SessionKey, *, now: float) -> EndReason | None:
         """See SessionStore."""
-        name = self._names.session(*key)
-        reply = await self._clients.call(
-            lambda: self._clients.client.hmget(name, ["q", "d"]), idempotent=True
-        )
-        reason, deadline = reply or (None, "0")
+        look = partial(self._clients.client.hmget, self._names.session(*key), ["q", "d"])
+        reason, deadline = await self._clients.call(look, idempotent=True) or (None, "0")
         return reason.decode() if reason and now < float(deadline) else None
 
     async def list_user(self, user_id: str, *, now: float) -> list[SessionInfo]:
@@ -288,9 +285,13 @@ class RedisStore(SessionStore):
     async def _sift(self, index: str, now: float) -> tuple[int, list[Any]]:
         """Remove a user's dead sessions; return how many, and what may be shown of the living."""
         ids = await self._clients.members(index)
-        keys = [index, *(self._names.of_index(index, each) for each in ids)]
-        found = await self._run("list_user", keys, repr(now), *ids, idempotent=True)
-        return (found[0], found[1]) if found else (0, [])
+        while True:
+            keys = [index, *(self._names.of_index(index, each) for each in ids)]
+            found = await self._run("list_user", keys, repr(now), *ids, idempotent=True)
+            removed, listed = found or (0, [])
+            if removed >= 0:
+                return removed, listed
+            ids = [each.decode() for each in listed]
 
 
 def _milliseconds(seconds: float) -> int:

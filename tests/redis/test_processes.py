@@ -119,3 +119,20 @@ def test_a_client_of_the_users_own_is_used_on_every_loop():
         return store._clients.client
 
     assert [asyncio.run(used()) for _ in range(3)] == [client] * 3
+
+
+async def test_a_list_of_a_users_sessions_sees_what_happens_meanwhile(stores, monkeypatch):
+    """A session that gets a new id while it is looked up is told under the one or the other."""
+    here, there = stores
+    made = record()
+    await here.create(made, now=START, limit_per_user=None)
+    look_up = here._clients.members
+
+    async def look_up_and_be_late(index):
+        ids = await look_up(index)
+        await there.rename(made.key, "new", now=START)
+        return ids
+
+    monkeypatch.setattr(here._clients, "members", look_up_and_be_late)
+    listed = await here.list_user("anna", now=START)
+    assert [info.session_id for info in listed] == ["new"]
