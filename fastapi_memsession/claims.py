@@ -35,15 +35,27 @@ class ClaimsEditor:
             SessionDataError: a claim is no text. Nothing was changed.
             SessionTooLarge: some session's token could not carry them. Nothing was changed.
         """
-        now = self._clock()
-        records = []
-        for info in await self._store.list_user(user_id, now=now):
-            key = SessionKey(user_id, info.session_id)
-            record = await self._store.load(key, now=now, renew_interval=None)
-            if record is not None:
-                self._after(record, changes)
-                records.append(record)
-        return sum([await self.change(record, changes) is not None for record in records])
+        infos = await self._store.list_user(user_id, now=self._clock())
+        begun = {info.created_at for info in infos}
+        seen: set[str] = set()
+        changed = 0
+        while infos:
+            records = []
+            for info in infos:
+                key = SessionKey(user_id, info.session_id)
+                record = await self._store.load(key, now=self._clock(), renew_interval=None)
+                # Under a former id it may have been changed already, and counted.
+                if record and (self._after(record, changes) != record.claims or not seen):
+                    records.append(record)
+            changed += sum([await self.change(each, changes) is not None for each in records])
+            # One that got a new id meanwhile was missed under the old one. It keeps its age.
+            seen.update(info.session_id for info in infos)
+            infos = [
+                info
+                for info in await self._store.list_user(user_id, now=self._clock())
+                if info.session_id not in seen and info.created_at in begun
+            ]
+        return changed
 
     async def change(
         self, record: SessionRecord, changes: Mapping[str, str | None]

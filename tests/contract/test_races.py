@@ -51,7 +51,7 @@ def logins(racers):
 
 def handle(provider, login):
     """Open the session of a login as another request, which came before all others, has it."""
-    return Session(login.session.record, login.session.claims, provider)
+    return Session(login.session.record, provider, issued_at=0, expires_at=0)
 
 
 async def refused(call):
@@ -214,6 +214,28 @@ async def test_claims_and_data_lose_nothing_to_each_other(racers, logins):
         assert await session.all() == {"n": number + 1, "role": "none"}
 
     await racers.each(outcome)
+
+
+async def test_an_update_of_all_claims_misses_no_session_that_gets_a_new_id(racers, logins):
+    """It is changed under the one or the other, and counted once; whoever logs in later is not."""
+    made = await logins(300)
+
+    async def update(provider, number):
+        return await provider.update_claims(f"user-{number}", role=None)
+
+    async def rename(provider, number):
+        key = made[number].session.record.key
+        return await provider.store.rename(key, new_session_id(), now=provider.clock())
+
+    results = await racers.race(update, rename, rounds=300, batch=60)
+
+    async def outcome(number):
+        changed, renamed = results[number]
+        store, now = racers.referee.store, racers.referee.clock()
+        after = await store.load(renamed.key, now=now, renew_interval=None)
+        assert (changed, after.claims) == (1, {})
+
+    await racers.each(outcome, 300)
 
 
 async def test_a_destroyed_session_comes_back_under_no_id(racers, logins):
