@@ -65,9 +65,11 @@ async def test_a_new_id_alone_confirms_nothing(store, record, clock):
 
 
 @pytest.mark.parametrize("moment", [0.0, -1.5, 0.1, 1e-7, 1_764_000_000.123457, 1e15 + 0.25])
-async def test_a_confirmation_is_kept_to_the_bit(store, kept, clock, moment):
+async def test_a_confirmation_is_kept_to_the_bit(store, record, clock, moment):
     """Whenever it was; the epoch is a time, too."""
-    renamed = await store.rename(kept.key, new_session_id(), now=clock(), confirmed_at=moment)
+    made = record(confirmed_at=clock())
+    await create(store, made, clock)
+    renamed = await store.rename(made.key, new_session_id(), now=clock(), confirmed_at=moment)
     assert renamed.confirmed_at == moment
     assert (await load(store, renamed.key, clock)).confirmed_at == moment
 
