@@ -14,16 +14,19 @@ SERVICE = "mymaster"  # what the sentinels call the master
 
 
 class _SentinelServer(RedisServer):
-    """A sentinel that watches one master, and is quick to call it dead."""
+    """A sentinel that watches one master."""
 
-    def __init__(self, folder: Path, master: RedisServer, password: str | None) -> None:
+    def __init__(
+        self, folder: Path, master: RedisServer, *, password: str | None, down_after: int
+    ) -> None:
         super().__init__(folder, authority=master.authority, password=password)
+        self._down_after = down_after
         self._master = master
 
     def _arguments(self) -> list[str]:
         lines = [
             f"sentinel monitor {SERVICE} 127.0.0.1 {self._master.port} 2",
-            f"sentinel down-after-milliseconds {SERVICE} 300",
+            f"sentinel down-after-milliseconds {SERVICE} {self._down_after}",
             f"sentinel failover-timeout {SERVICE} 2000",
         ]
         if self._master.password:
@@ -135,8 +138,9 @@ def sentinel(
     password: str | None = None,
     sentinel_password: str | None = None,
     authority: Authority | None = None,
+    down_after: int = 60_000,
 ) -> Iterator[Deployment]:
-    """Run a master, a replica and three sentinels that fail over within a second or two."""
+    """Run a master, a replica and three sentinels, who take it for dead after milliseconds."""
     options = ("--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1", *options)
     with ExitStack() as stack:
 
@@ -148,9 +152,14 @@ def sentinel(
         replica = run("replica", *options, "--replicaof", f"127.0.0.1 {master.port}")
         watch = [
             stack.enter_context(
-                _SentinelServer(folder / f"sentinel-{n}", master, sentinel_password)
+                _SentinelServer(
+                    folder / f"sentinel-{number}",
+                    master,
+                    password=sentinel_password,
+                    down_after=down_after,
+                )
             )
-            for n in range(3)
+            for number in range(3)
         ]
         for each in watch:  # by default they talk to each other every two seconds
             each.command("sentinel", "debug", "publish-period", 100, "info-period", 100)

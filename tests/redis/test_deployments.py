@@ -24,7 +24,7 @@ async def test_a_failover_interrupts_and_loses_nothing_that_was_replicated(redis
     lost. So a number may fall back once, by what was acknowledged just before; from then on it
     only grows, and it is never higher than there were attempts.
     """
-    with sentinel(redis_folder / "failover") as servers:
+    with sentinel(redis_folder / "failover", down_after=300) as servers:
         async with opened(servers.url) as store:
             keys = [await keep(store, record(f"user-{n}", n=b"0")) for n in range(TASKS)]
             # Sessions that were not replicated yet would be gone.
