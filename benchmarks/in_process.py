@@ -1,37 +1,147 @@
 """What a request costs in process, as ratios to the same endpoint without sessions.
 
-python -m benchmarks.in_process
+    python -m benchmarks.in_process [--quick] [--peers] [--redis]
+
+Alone it measures this package in memory, in about ten seconds.
 """
 
+import argparse
 import asyncio
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-from benchmarks.contenders import bare, ours
-from benchmarks.rounds import timed
+from fastapi import Depends, FastAPI
+
+from benchmarks.contenders import FIELDS, Contender, bare, checked, ours
+from benchmarks.peers import IN_MEMORY, IN_REDIS
+from benchmarks.rounds import Times, Work, timed
+from benchmarks.table import Row, absent, show
+
+GET = "authenticated GET, memory"
+GET_REDIS = "authenticated GET, Redis"
+LOGIN = "login, memory"
+UNTOUCHED = "a request that touches no session"
+US, US_COOKIE = "fastapi-memsession, header", "fastapi-memsession, cookie"
+BASE = "bare: the same endpoint, a trivial dependency"
+BASE_REDIS = "bare, with a dependency that does one plain GET"
 
 
-async def main() -> None:
+@dataclass
+class Race:
+    """Contenders at the same work, the first of which is what the others are compared with."""
+
+    work: str
+    target: str
+    contenders: dict[str, Work] = field(default_factory=dict)
+    missing: list[Row] = field(default_factory=list)
+
+    async def enter(
+        self, peers: Mapping[str, Callable[..., Awaitable[Contender]]], *arguments: Any
+    ) -> None:
+        """Let peers take part that are there, and that work."""
+        for name, set_up in peers.items():
+            try:
+                self.contenders[name] = (await set_up(*arguments)).theme
+            except Exception as error:  # whatever is wrong with one of them, the others run
+                self.missing.append(absent(self.work, name, error))
+
+    def rows(self, found: Mapping[str, Times]) -> list[Row]:
+        """Return the lines of the table."""
+        base, *others = self.contenders
+        lines = [Row(self.work, base, 1.0, "x", how=f"{found[base].median:.1f} us")]
+        for name in others:
+            times = found[name]
+            how = f"{times.median:.1f} us, {times.more(found[base]):+.1f} us"
+            target = self.target if name in (US, US_COOKIE) else ""
+            lines.append(Row(self.work, name, times.ratio(found[base]), "x", target, how))
+        return lines + self.missing
+
+    async def run(self, **options: Any) -> list[Row]:
+        """Time everybody, and return the lines."""
+        return self.rows(await timed(self.contenders, **options))
+
+
+async def in_memory(*, quick: bool = False, peers: bool = False) -> list[Row]:
+    """Measure what nothing is waited for."""
     base, header, cookie = await bare(), await ours(), await ours(carrier="cookie")
-    found = await timed(
-        {
-            "bare": base.theme,
-            "header": header.theme,
-            "cookie": cookie.theme,
-            "bare login": base.login,
-            "login": header.login,
-            "bare untouched": base.untouched,
-            "untouched": header.untouched,
-        },
-        rounds=200,
-    )
-    pairs = [("header", "bare"), ("cookie", "bare")]
-    pairs += [(each, f"bare {each}") for each in ("login", "untouched")]
-    for name, base_name in pairs:
-        mine, theirs = found[name], found[base_name]
-        print(
-            f"{name:10}{mine.median:8.1f} us{theirs.median:8.1f} us bare"
-            f"{mine.ratio(theirs):8.3f} x{mine.more(theirs):+9.2f} us"
-        )
+    races = [
+        Race(GET, "<= 1.15", {BASE: base.theme, US: header.theme, US_COOKIE: cookie.theme}),
+        Race(LOGIN, "<= 1.6", {BASE: base.login, US: header.login}),
+        Race(UNTOUCHED, "<= 1.03", {BASE: base.untouched, US: header.untouched}),
+    ]
+    if peers:
+        await races[0].enter(IN_MEMORY)
+    options = {"rounds": 3, "seconds": 0.001} if quick else {"rounds": 250}
+    return [row for race in races for row in await race.run(**options)]
+
+
+async def in_redis(*, quick: bool = False, peers: bool = False) -> list[Row]:
+    """Measure what Redis is asked for, each contender over a client with the same settings."""
+    from fastapi_memsession.stores.redis import RedisStore
+    from fastapi_memsession.stores.redis_urls import client_maker
+    from tests.redis_server import ADVICE, RedisServer, find
+
+    if find() is None:
+        return [absent(GET_REDIS, US, ADVICE)]
+    async with AsyncExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        server = stack.enter_context(RedisServer(Path(folder)))
+        client = client_maker(server.url, timeout=1)()
+        stack.push_async_callback(client.aclose)
+        store = RedisStore(server.url)
+        stack.push_async_callback(store.aclose)
+        header, cookie = await ours(store), await ours(store, carrier="cookie")
+        race = Race(GET_REDIS, "<= 1.15")
+        race.contenders = {
+            BASE_REDIS: (await _plain_get(client)).theme,
+            "bare": (await bare()).theme,
+            US: header.theme,
+            US_COOKIE: cookie.theme,
+        }
+        if peers:
+            await race.enter(IN_REDIS, client)
+        options = {"rounds": 3, "seconds": 0.002} if quick else {"rounds": 150, "seconds": 0.02}
+        return await race.run(clock=time.perf_counter, **options)
+
+
+async def _plain_get(client: Any) -> Contender:
+    """Set up the least that an endpoint can do which keeps something in Redis."""
+    from pydantic_core import to_json
+
+    await client.set("plain", to_json(FIELDS))
+    app = FastAPI()
+
+    async def value() -> str:
+        await client.get("plain")
+        return FIELDS["theme"]
+
+    @app.post("/login")
+    async def login(_theme: str = Depends(value)) -> Any:
+        return {}
+
+    @app.get("/theme")
+    async def theme(theme: str = Depends(value)) -> Any:
+        return {"theme": theme}
+
+    return await checked(app, open_to_all=True)
+
+
+def main() -> None:
+    """Print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="see that it runs; figures are noise")
+    parser.add_argument("--peers", action="store_true", help="and other packages")
+    parser.add_argument("--redis", action="store_true", help="and on Redis")
+    arguments = parser.parse_args()
+    options = {"quick": arguments.quick, "peers": arguments.peers}
+    parts = [in_memory, in_redis] if arguments.redis else [in_memory]
+    print(show([row for part in parts for row in asyncio.run(part(**options))]))
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    main()
