@@ -1,199 +1,332 @@
-"""What the memory store costs as it grows, and how long a sweep keeps the event loop.
+"""What the memory store costs as it grows: time, memory, and how long it holds the event loop.
 
-    python benchmarks/memory_store.py [--sessions 300000] [--json]
+    python -m benchmarks.memory_store [--quick]
 
-Compares in one run: creating and loading at a thousand sessions and at many; each round measures
-both stores in turn, and the medians of the rounds are what is printed. A plain dict of objects of
-the same size and number is measured beside them: what it costs more when it is large is the price
-of memory that no longer fits the processor's caches. Then many sessions die at
-once and are swept, while a task that wants every turn of the loop notes how long it had to wait.
-Last, what a session takes, indexes and queue included: three small fields and one claim.
+Creating and loading are timed at several sizes in turns, each round with sessions drawn by lot, so
+that at a million they are not in the processor's caches, as in a service; a plain dict of encoded
+payloads shows beside them what that alone costs. What a session takes is the growth of a fresh
+process divided by the sessions, so that nothing is forgotten: indexes, expiry, the allocator's
+waste. Then many sessions die at once and are swept, while a task that wants every turn of the loop
+notes how long it had to wait.
 """
 
 import argparse
 import asyncio
 import gc
-import json
-import platform
-import statistics
+import multiprocessing
+import random
+import subprocess
+import sys
 import time
-import tracemalloc
-from collections.abc import Awaitable, Callable
-from dataclasses import replace
+import types
+from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from os import getpid, sysconf
+from pathlib import Path
+from typing import Any
 
-from fastapi_memsession import MemoryStore, SessionKey, SessionRecord
+from pydantic_core import to_json
+
+from benchmarks.asgi import HEADERS
+from benchmarks.contenders import CLAIMS, FIELDS, FIELDS_BYTES, KEY
+from benchmarks.rounds import Times
+from benchmarks.table import Row, show
+from fastapi_memsession import MemoryStore, SessionKey, SessionRecord, SessionSettings
+from fastapi_memsession.logins import new_record
 from fastapi_memsession.provider import SWEEP_BUDGET
-from fastapi_memsession.tokens import new_session_id
+from fastapi_memsession.records import new_session_id
 
-SMALL = 1_000
-ROUNDS = 15
-CALLS = 2_000
+SIZES = (1_000, 10_000, 100_000, 1_000_000)
+QUICK_SIZES = (200, 2_000)
+CALLS = 250  # of each kind, at each size, in each round: a quarter of the smallest store
+COUNTED = 20_000  # sessions whose objects are counted one by one
 START = 1_764_000_000.0
 DAY = 86_400.0
-DATA = {"login_time": b"1764000000", "login_ip": b'"127.0.0.1"', "theme": b'"dark"'}
+ID = len(new_session_id())
+DEVICE = {"user_agent": dict(HEADERS)[b"user-agent"].decode(), "address": "203.0.113.7"}
+
+Figures = dict[str, Any]
 
 
-def make_record(now: float, user: int, expiration: float = DAY) -> SessionRecord:
-    return SessionRecord(
-        user_id=f"user-{user}",
-        session_id=new_session_id(),
-        claims={"role": "admin"},
-        data=DATA,
-        created_at=now,
-        last_seen_at=now,
-        expires_at=now + expiration,
-        deadline=now + 30 * DAY,
-        expiration=expiration,
-    )
+class Logins:
+    """Makes the records of logins, each user's one."""
+
+    def __init__(self, **options: Any) -> None:
+        self._settings = SessionSettings(env="test", jwt_key=KEY)
+        self._options = options
+
+    def record(self, user: int, now: float) -> SessionRecord:
+        """Return what a login stores."""
+        return new_record(
+            self._settings, f"user-{user}", now=now, claims=CLAIMS, data=FIELDS, **self._options
+        )
 
 
-async def fill(store: MemoryStore, number: int, expiration: float = DAY) -> list[SessionRecord]:
-    """Log `number` users in, spread over a day."""
-    records = []
+async def fill(
+    store: MemoryStore, number: int, *, first: int = 0, **options: Any
+) -> tuple[bytes, float]:
+    """Log `number` users in, spread over a day.
+
+    Returns their session ids in a row, and how many seconds the longest `create` was at work.
+    """
+    logins, ids, longest = Logins(**options), bytearray(), 0.0
     for user in range(number):
         now = START + user * DAY / number
-        records.append(make_record(now, user, expiration))
-        await store.create(records[-1], now=now, limit_per_user=None)
-    return records
+        record = logins.record(first + user, now)
+        began = time.thread_time()
+        await store.create(record, now=now, limit_per_user=None)
+        longest = max(longest, time.thread_time() - began)
+        ids += record.session_id.encode()
+    return bytes(ids), longest
 
 
-def twin(record: SessionRecord) -> SessionRecord:
-    """Return an equal record that shares no memory with it."""
-    return SessionRecord(
-        user_id="".join([*record.user_id]),
-        session_id="".join([*record.session_id]),
-        claims=record.claims,
-        data=record.data,
-        created_at=record.created_at + 0.0,
-        last_seen_at=record.last_seen_at + 0.0,
-        expires_at=record.expires_at + 0.0,
-        deadline=record.deadline + 0.0,
-        expiration=record.expiration,
-    )
+@dataclass
+class Shelves:
+    """The same number of sessions in a store and in a plain dict, and the time each took."""
+
+    store: MemoryStore
+    plain: dict[str, bytes]
+    ids: bytes
+    create: list[float] = field(default_factory=list)
+    load: list[float] = field(default_factory=list)
+    look_up: list[float] = field(default_factory=list)
+
+    async def turn(self, now: float, draw: random.Random) -> None:
+        """Time every kind of call."""
+        number = len(self.ids) // ID
+        keys = [self._key(draw.randrange(number)) for _ in range(CALLS)]
+        records = [Logins().record(number + each, now) for each in range(CALLS)]
+        gc.collect()
+        create = partial(self.store.create, now=now, limit_per_user=None)
+        self.create.append(await _microseconds(create, records))
+        for record in records:  # keeps the size what it is called
+            await self.store.delete(record.key, now=now, reason="logout")
+        load = partial(self.store.load, now=now, renew_interval=DAY)
+        self.load.append(await _microseconds(load, keys))
+        keys = [self._key(draw.randrange(number)) for _ in range(CALLS)]
+        began = time.thread_time()
+        for key in keys:
+            self.plain[key.session_id]
+        self.look_up.append((time.thread_time() - began) / CALLS * 1e6)
+
+    def _key(self, user: int) -> SessionKey:
+        # Made anew, as a token's is: so what the store has is not in any cache for that.
+        return SessionKey(f"user-{user}", self.ids[user * ID : (user + 1) * ID].decode())
 
 
-async def microseconds(call: Callable[[int], Awaitable[object]]) -> float:
-    """Time one call of many."""
-    began = time.perf_counter()
-    for number in range(CALLS):
-        await call(number)
-    return (time.perf_counter() - began) / CALLS * 1e6
+async def _microseconds(call: Callable[[Any], Awaitable[Any]], each: Iterable[Any]) -> float:
+    began = time.thread_time()
+    for argument in each:
+        await call(argument)
+    return (time.thread_time() - began) / CALLS * 1e6
 
 
-async def compare(many: int) -> dict[str, float]:
-    """Time create and load at both sizes, in turns."""
-    now = START + DAY - 1
-    stores = {size: MemoryStore(max_sessions=10**9) for size in (SMALL, many)}
-    records = {size: await fill(store, size) for size, store in stores.items()}
-    plain = {size: {copy.session_id: copy for copy in map(twin, records[size])} for size in stores}
-    times: dict[tuple[str, int], list[float]] = {}
+async def times(sizes: tuple[int, ...], rounds: int) -> Figures:
+    """Time create, load, and a dict's look-up at all sizes, in turns."""
+    shelves: dict[int, Shelves] = {}
+    for size in sizes:
+        store = MemoryStore(max_sessions=10**9)
+        ids, _ = await fill(store, size)
+        shelves[size] = Shelves(store, plain_dict(size, ids), ids)
+    draw, order = random.Random(1), list(sizes)
     gc.collect()
-    gc.freeze()  # what is filled in is not what is measured
-    for _ in range(ROUNDS):
-        for size, store in stores.items():
-            step = max(1, size // CALLS)
-            known = [records[size][number * step % size].key for number in range(CALLS)]
-            new = [make_record(now, user) for user in range(CALLS)]
-
-            async def create(
-                number: int, store: MemoryStore = store, new: list[SessionRecord] = new
-            ) -> None:
-                await store.create(new[number], now=now, limit_per_user=None)
-
-            async def load(
-                number: int, store: MemoryStore = store, known: list[SessionKey] = known
-            ) -> None:
-                await store.load(known[number], now=now, renew_interval=DAY)
-
-            async def look_up(
-                number: int,
-                plain: dict[str, SessionRecord] = plain[size],
-                known: list[SessionKey] = known,
-            ) -> bool:
-                record = plain[known[number].session_id]
-                return record.expires_at < now and record.user_id == known[number].user_id
-
-            times.setdefault(("create", size), []).append(await microseconds(create))
-            for record in new:  # keeps the size what it is called
-                await store.delete(record.key, now=now, reason="logout")
-            times.setdefault(("load", size), []).append(await microseconds(load))
-            times.setdefault(("dict", size), []).append(await microseconds(look_up))
-    gc.unfreeze()
-    return {f"{name}_{size}_us": statistics.median(all_) for (name, size), all_ in times.items()}
+    gc.freeze()  # what was filled in is not what is measured
+    for _ in range(rounds):
+        draw.shuffle(order)
+        for size in order:
+            await shelves[size].turn(START + DAY - 1, draw)
+    found: Figures = {}
+    for kind in ("create", "load", "look_up"):
+        taken = {size: Times(tuple(getattr(each, kind))) for size, each in shelves.items()}
+        found[f"{kind}_us"] = {size: each.median for size, each in taken.items()}
+        found[f"{kind}_ratio"] = {size: each.ratio(taken[sizes[0]]) for size, each in taken.items()}
+    return found
 
 
-async def sweep(many: int, dead: int) -> dict[str, float]:
-    """Let `dead` of `many` sessions die, and sweep them beside a task that wants every turn."""
+def plain_dict(number: int, ids: bytes | None = None) -> dict[str, bytes]:
+    """Return what a service would keep that does without a store: payloads by session id."""
+    made = (new_session_id() for _ in range(number))
+    names = (ids[at : at + ID].decode() for at in range(0, len(ids), ID)) if ids else made
+    return {name: to_json(FIELDS) for name in names}
+
+
+async def growth(number: int, *, plain: bool = False, device: bool = False) -> float:
+    """Return by how many bytes a session this process grows. Run it in a fresh one."""
     store = MemoryStore(max_sessions=10**9)
-    await fill(store, many - dead, expiration=10 * DAY)
-    await fill(store, dead, expiration=DAY)
-    longest, turns = 0.0, 0
+    await fill(store, 10)  # what is made at first use is no session's
+    gc.collect()
+    before = resident_bytes()
+    kept: object = plain_dict(number) if plain else store
+    if not plain:
+        logins = Logins(**DEVICE) if device else Logins()
+        for user in range(number):
+            now = START + user * DAY / number
+            await store.create(logins.record(10 + user, now), now=now, limit_per_user=None)
+    gc.collect()
+    grown = resident_bytes() - before
+    del kept
+    return grown / number
+
+
+async def counted(number: int) -> float:
+    """Return the bytes of a session's objects, added up one by one."""
+    store = MemoryStore(max_sessions=10**9)
+    empty = size_of(store)
+    await fill(store, number)
+    return (size_of(store) - empty) / number
+
+
+def size_of(root: object) -> int:
+    """Return the bytes of an object and of all that can be reached from it, but code."""
+    seen, waiting, total = set[int](), [root], 0
+    while waiting:
+        found = waiting.pop()
+        if id(found) in seen or isinstance(found, type | types.ModuleType | types.FunctionType):
+            continue
+        seen.add(id(found))
+        total += sys.getsizeof(found)
+        waiting += gc.get_referents(found)
+    return total
+
+
+def resident_bytes() -> int:
+    """Return the memory that this process has."""
+    try:
+        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
+    except OSError:  # not Linux
+        told = subprocess.run(
+            ["ps", "-o", "rss=", "-p", str(getpid())], capture_output=True, text=True, check=True
+        )
+        return int(told.stdout) * 1024
+    return int(pages) * sysconf("SC_PAGE_SIZE")
+
+
+async def holds(many: int, dead: int) -> Figures:
+    """Let `dead` of `many` sessions die, and sweep them beside a task that wants every turn."""
+    gc.collect()
+    gc.freeze()  # of a collection, only what sessions add is counted
+    store = MemoryStore(max_sessions=10**9)
+    living = {"expiration": 10 * DAY}
+    _, longest_create = await fill(store, many - dead, **living)
+    await fill(store, dead, first=many - dead)
+    longest_work, longest_wall, turns = 0.0, 0.0, 0
 
     async def want_every_turn() -> None:
-        nonlocal longest, turns
-        last = time.perf_counter()
+        nonlocal longest_work, longest_wall, turns
+        work, wall = time.thread_time(), time.perf_counter()
         while True:
             await asyncio.sleep(0)
-            now = time.perf_counter()
-            longest, last, turns = max(longest, now - last), now, turns + 1
+            work, before = time.thread_time(), work
+            longest_work = max(longest_work, work - before)
+            wall, before = time.perf_counter(), wall
+            longest_wall = max(longest_wall, wall - before)
+            turns += 1
 
+    began = time.thread_time()
     gc.collect()
+    collection = time.thread_time() - began
     waiting = asyncio.create_task(want_every_turn())
     await asyncio.sleep(0)
-    began = time.perf_counter()
+    began = time.thread_time()
     removed = await store.sweep(now=START + 2 * DAY, budget=SWEEP_BUDGET)
-    took = time.perf_counter() - began
+    took = time.thread_time() - began
+    await asyncio.sleep(0)  # the last of the holds is told, too
     waiting.cancel()
+    if removed != dead:
+        raise RuntimeError(f"{removed} sessions were swept, not {dead}.")
     return {
-        "swept": removed,
-        "sweep_total_ms": took * 1e3,
-        "sweep_longest_hold_ms": longest * 1e3,
+        "sweep_longest_hold_ms": longest_work * 1e3,
+        "sweep_longest_hold_wall_ms": longest_wall * 1e3,
+        "sweep_ms": took * 1e3,
         "sweep_turns_of_others": turns,
+        "create_longest_ms": longest_create * 1e3,
+        "collection_ms": collection * 1e3,
     }
 
 
-async def size() -> dict[str, float]:
-    """Count the bytes that sessions take, as Python allocates them."""
-    number = 20_000
-    store = MemoryStore()
-    tracemalloc.start()
-    before, _ = tracemalloc.get_traced_memory()
-    for user in range(number):
-        now = START + user
-        record = make_record(now, user)
-        data = {key: bytes([*value]) for key, value in DATA.items()}
-        own = replace(record, data=data, claims={"role": "admin"})
-        await store.create(own, now=now, limit_per_user=None)
-    after, _ = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    return {"bytes_per_session": (after - before) / number}
+def in_fresh_process(call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """Return what an async function gives in a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as executor:
+        return executor.submit(_run, call, arguments, options).result()
 
 
-def report(many: int, found: dict[str, float]) -> None:
-    print(f"MemoryStore, Python {platform.python_version()}, medians of {ROUNDS} rounds\n")
-    print(f"{'':8}{SMALL:>12,} sessions{many:>12,} sessions{'ratio':>8}")
-    for name in ("create", "load", "dict"):
-        small, large = found[f"{name}_{SMALL}_us"], found[f"{name}_{many}_us"]
-        print(f"{name:8}{small:>18.2f} us{large:>18.2f} us{large / small:>8.2f}")
-    print(
-        f"\nsweep   {found['swept']:,.0f} dead of {many:,} in {found['sweep_total_ms']:.0f} ms, "
-        f"others had {found['sweep_turns_of_others']:,.0f} turns;\n"
-        f"        the longest hold of the loop was {found['sweep_longest_hold_ms']:.2f} ms"
+def _run(call: Callable[..., Any], arguments: Any, options: Any) -> Any:
+    return asyncio.run(call(*arguments, **options))
+
+
+def measure(*, quick: bool = False) -> Figures:
+    """Measure everything."""
+    sizes, rounds = (QUICK_SIZES, 3) if quick else (SIZES, 60)
+    many = sizes[-1]
+    found: Figures = {"fields_bytes": FIELDS_BYTES}
+    found |= in_fresh_process(times, sizes, rounds)
+    # Smaller ones drown in what an allocator asks for at a time.
+    found["bytes"] = {size: in_fresh_process(growth, size) for size in sizes[1:]}
+    found["bytes_with_device"] = in_fresh_process(growth, many // 10, device=True)
+    found["bytes_plain"] = {size: in_fresh_process(growth, size, plain=True) for size in sizes[1:]}
+    found["bytes_counted"] = in_fresh_process(counted, min(COUNTED, many))
+    return found | in_fresh_process(holds, many, many // 10)
+
+
+def rows(found: Figures) -> list[Row]:
+    """Return the lines of the table."""
+    small, many = min(found["load_us"]), max(found["load_us"])
+    work = f"the memory store at {_number(many)} sessions, compared with {_number(small)}"
+    lines = []
+    named = {"create": "create", "load": "load", "look_up": "a plain dict: look up a payload"}
+    for kind, name in named.items():
+        taken = found[f"{kind}_us"]
+        how = f"{taken[small]:.2f} us, {taken[many]:.2f} us"
+        target = "" if kind == "look_up" else "<= 1.3"
+        lines.append(Row(work, name, found[f"{kind}_ratio"][many], "x", target, how))
+    work = f"memory a session, {_number(many)} of them, {found['fields_bytes']} bytes of JSON each"
+    grown = "growth of a fresh process"
+    lines += [
+        Row(work, "fastapi-memsession", found["bytes"][many], "bytes", "<= 700", grown),
+        Row(work, "a plain dict of payloads", found["bytes_plain"][many], "bytes", "", grown),
+        Row(
+            work,
+            "fastapi-memsession, by objects",
+            found["bytes_counted"],
+            "bytes",
+            how="each object's size, added up; no allocator's waste",
+        ),
+        Row(
+            work,
+            "fastapi-memsession, with the device of the login",
+            found["bytes_with_device"],
+            "bytes",
+            how=f"{grown}, {_number(many // 10)} of them",
+        ),
+    ]
+    work = f"hold of the event loop at {_number(many)} sessions"
+    how = (
+        f"{found['sweep_longest_hold_wall_ms']:.2f} ms by the clock on the wall; all in "
+        f"{found['sweep_ms']:.0f} ms, others had {found['sweep_turns_of_others']:,} turns"
     )
-    print(f"\nsize    {found['bytes_per_session']:.0f} bytes a session")
+    sweep = f"the longest of a sweep of {_number(many // 10)} dead"
+    longest = found["sweep_longest_hold_ms"]
+    lines += [
+        Row(work, sweep, longest, "ms", "<= 2", how),
+        Row(work, "the longest create while they came", found["create_longest_ms"], "ms"),
+        Row(work, "a full garbage collection", found["collection_ms"], "ms"),
+    ]
+    return lines
+
+
+def _number(number: int) -> str:
+    return f"{number:,}".replace(",", " ")
 
 
 def main() -> None:
+    """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--sessions", type=int, default=300_000)
-    parser.add_argument("--json", action="store_true", help="print figures for a machine")
+    parser.add_argument("--quick", action="store_true", help="see that it runs; figures are noise")
     arguments = parser.parse_args()
-    many = arguments.sessions
-    found = asyncio.run(compare(many)) | asyncio.run(sweep(many, many // 10)) | asyncio.run(size())
-    if arguments.json:
-        print(json.dumps(found, indent=2))
-    else:
-        report(many, found)
+    print(show(rows(measure(quick=arguments.quick))))
 
 
 if __name__ == "__main__":

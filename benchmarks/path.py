@@ -3,9 +3,9 @@
     python -m benchmarks.path [--carrier cookie] [--profile]
 
 First a ladder: each line is the application with one thing more, and what that costs. Then the
-same without FastAPI, an application of two messages behind the middleware, and the single steps
-by themselves, and what a request leaves behind for the garbage collector. With --profile, which functions the time is in: cProfile's shares of what the
-unprofiled requests took.
+same without FastAPI, an application of two messages behind the middleware; then the single steps
+by themselves, and what a request leaves behind for the garbage collector. With --profile, also
+which functions the time is in: cProfile's shares of what the unprofiled requests took.
 """
 
 import argparse

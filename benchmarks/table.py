@@ -59,7 +59,7 @@ def show(rows: Sequence[Row]) -> str:
 def _measured(row: Row) -> str:
     if row.measured is None:
         return "not measured"
-    digits = 0 if row.measured >= 100 else 2  # noqa: PLR2004 - three digits are enough to tell
+    digits = 0 if row.measured >= 100 else 2
     return f"{row.measured:,.{digits}f} {row.unit}"
 
 
