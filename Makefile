@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 MODULES := fastapi_memsession example_app tests benchmarks .ci
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint type cover clean
+.PHONY: help install run test lint type cover bench measure clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,15 @@ cover: $(VENV)/.test  ## Run the tests and show what they do not reach
 	$(BIN)/coverage run -m pytest $(ARGS)
 	$(BIN)/coverage report
 
+bench:  ## Measure what sessions cost; ARGS="--json FILE --svg FILE", or ARGS=--quick to see it run
+	@$(MAKE) --no-print-directory VENV=.venv-bench measure
+
+measure: $(VENV)/.example $(VENV)/.redis $(VENV)/.peers
+	@$(BIN)/python -m tests.redis_server > /dev/null
+	@$(BIN)/python -m benchmarks.wrk > /dev/null
+	$(BIN)/python -m benchmarks $(ARGS)
+	@test ! -f benchmarks/redis_store.py || $(BIN)/python -m benchmarks.redis_store
+
 clean:  ## Remove what was installed and built
 	rm -rf .venv* dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
@@ -55,4 +64,14 @@ $(VENV)/bin/python:
 $(VENV)/.%: $(VENV)/bin/python pyproject.toml
 	@echo "Installing what '$*' needs into $(VENV)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@touch $@
+
+# Other packages, for `make bench` alone. One by one and bound to what is there: one that does not
+# work with it is left out, instead of taking everything back to versions that nobody runs.
+$(VENV)/.peers: $(VENV)/.example benchmarks/requirements.txt
+	@$(BIN)/python -m pip freeze --exclude-editable > $(VENV)/installed.txt
+	@grep -v '^#' benchmarks/requirements.txt | while read -r peer; do \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	    --constraint $(VENV)/installed.txt "$$peer" || echo "Measuring without $$peer"; \
+	done
 	@touch $@

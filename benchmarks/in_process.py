@@ -66,10 +66,12 @@ class Race:
             how = f"{times.median:.1f} us" + (
                 "" if times is base else f", {times.more(base):+.1f} us"
             )
+            work = times.median
             if working:
-                how += f"; at work for {working[name].median:.1f} us"
+                work = working[name].median
+                how += f"; at work for {work:.1f} us"
             target = self.target if name in (US, US_COOKIE) else ""
-            lines.append(Row(self.work, name, times.ratio(base), "x", target, how))
+            lines.append(Row(self.work, name, times.ratio(base), "x", target, how, work))
         return lines + self.missing
 
 

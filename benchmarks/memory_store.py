@@ -89,6 +89,7 @@ class Shelves:
     store: MemoryStore
     plain: dict[str, bytes]
     ids: bytes
+    logins: Logins = field(default_factory=Logins)
     create: list[float] = field(default_factory=list)
     load: list[float] = field(default_factory=list)
     look_up: list[float] = field(default_factory=list)
@@ -97,7 +98,7 @@ class Shelves:
         """Time every kind of call."""
         number = len(self.ids) // ID
         keys = [self._key(draw.randrange(number)) for _ in range(CALLS)]
-        records = [Logins().record(number + each, now) for each in range(CALLS)]
+        records = [self.logins.record(number + each, now) for each in range(CALLS)]
         gc.collect()
         create = partial(self.store.create, now=now, limit_per_user=None)
         self.create.append(await _microseconds(create, records))
@@ -126,13 +127,14 @@ async def _microseconds(call: Callable[[Any], Awaitable[Any]], each: Iterable[An
 async def times(sizes: tuple[int, ...], rounds: int) -> Figures:
     """Time create, load, and a dict's look-up at all sizes, in turns."""
     shelves: dict[int, Shelves] = {}
+    gc.disable()  # until everything is filled in, which is not what is measured
     for size in sizes:
         store = MemoryStore(max_sessions=10**9)
         ids, _ = await fill(store, size)
         shelves[size] = Shelves(store, plain_dict(size, ids), ids)
     draw, order = random.Random(1), list(sizes)
-    gc.collect()
-    gc.freeze()  # what was filled in is not what is measured
+    gc.freeze()
+    gc.enable()
     for _ in range(rounds):
         draw.shuffle(order)
         for size in order:
@@ -154,6 +156,7 @@ def plain_dict(number: int, ids: bytes | None = None) -> dict[str, bytes]:
 
 async def growth(number: int, *, plain: bool = False, device: bool = False) -> float:
     """Return by how many bytes a session this process grows. Run it in a fresh one."""
+    gc.disable()  # there is nothing to collect, and looking for it takes long
     store = MemoryStore(max_sessions=10**9)
     await fill(store, 10)  # what is made at first use is no session's
     gc.collect()
@@ -259,7 +262,7 @@ def _run(call: Callable[..., Any], arguments: Any, options: Any) -> Any:
 
 def measure(*, quick: bool = False) -> Figures:
     """Measure everything."""
-    sizes, rounds = (QUICK_SIZES, 3) if quick else (SIZES, 60)
+    sizes, rounds = (QUICK_SIZES, 3) if quick else (SIZES, 40)
     many = sizes[-1]
     found: Figures = {"fields_bytes": FIELDS_BYTES}
     found |= in_fresh_process(times, sizes, rounds)

@@ -29,6 +29,7 @@ class Row:
         unit: what it is a number of.
         target: the most it should be, or the least; shown, never asserted.
         how: the times behind a ratio, or what went wrong.
+        work_us: microseconds for which the application was at work, where a request is timed.
     """
 
     work: str
@@ -37,6 +38,7 @@ class Row:
     unit: str
     target: str = ""
     how: str = ""
+    work_us: float | None = None
 
 
 def absent(work: str, who: str, reason: object) -> Row:
@@ -86,13 +88,9 @@ def describe(machine: dict[str, Any]) -> str:
 
 
 def write(path: Path, rows: Iterable[Row], **more: Any) -> None:
-    """Write everything as JSON."""
-    found = {
-        "command": " ".join(["python", "-m", "benchmarks", *sys.argv[1:]]),
-        "machine": machine(),
-        "rows": [asdict(row) for row in rows],
-        **more,
-    }
+    """Write everything as JSON, for a machine."""
+    command = " ".join(["python", "-m", "benchmarks", *sys.argv[1:]])
+    found = {"command": command, **more, "rows": [asdict(row) for row in rows]}
     path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
 
