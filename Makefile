@@ -40,10 +40,11 @@ bench:  ## Measure what sessions cost; ARGS="--json FILE --svg FILE", or ARGS=--
 	@$(MAKE) --no-print-directory VENV=.venv-bench measure
 
 measure: $(VENV)/.example $(VENV)/.redis $(VENV)/.peers
-	@$(BIN)/python -m tests.redis_server > /dev/null
 	@$(BIN)/python -m benchmarks.wrk > /dev/null
+	@$(BIN)/python -m tests.redis_server > $(VENV)/redis.txt
 	$(BIN)/python -m benchmarks $(ARGS)
-	@test ! -f benchmarks/redis_store.py || $(BIN)/python -m benchmarks.redis_store
+	@test ! -s $(VENV)/redis.txt || \
+	  $(BIN)/python -m benchmarks.redis_store $(if $(findstring --quick,$(ARGS)),--sessions 500)
 
 clean:  ## Remove what was installed and built
 	rm -rf .venv* dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

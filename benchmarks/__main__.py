@@ -6,11 +6,16 @@ What `make bench` runs. --quick only shows that it all works: its figures are no
 import argparse
 import asyncio
 import json
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from benchmarks import in_process, memory_store, real_http, redis_costs
 from benchmarks.plot import draw
 from benchmarks.table import describe, machine, show, write
+
+T = TypeVar("T")
 
 
 def main() -> None:
@@ -22,12 +27,17 @@ def main() -> None:
     arguments = parser.parse_args()
     quick = arguments.quick
     measured_on = machine()  # before the load is ours
-    rows = asyncio.run(in_process.in_memory(quick=quick, peers=True))
-    redis_rows = asyncio.run(in_process.in_redis(quick=quick, peers=True))
-    rows += redis_rows
-    rows += real_http.measure(quick=quick)
-    memory = memory_store.measure(quick=quick)
-    redis = redis_costs.measure(quick=quick)
+    rows = _part(
+        "requests in process",
+        lambda: asyncio.run(in_process.in_memory(quick=quick, peers=True)),
+    )
+    rows += _part(
+        "requests in process, on Redis",
+        lambda: asyncio.run(in_process.in_redis(quick=quick, peers=True)),
+    )
+    rows += _part("requests over HTTP", lambda: real_http.measure(quick=quick))
+    memory = _part("the memory store", lambda: memory_store.measure(quick=quick))
+    redis = _part("a Redis server", lambda: redis_costs.measure(quick=quick))
     rows += memory_store.rows(memory) + redis_costs.rows(redis)
     print(show(rows), describe(measured_on), sep="\n\n")
     figures = {"memory_store": memory, "redis_costs": redis}
@@ -36,6 +46,11 @@ def main() -> None:
     if arguments.svg:
         drawn = draw(json.loads(json.dumps(memory)))  # its numbers are names then, as in the file
         arguments.svg.write_text(drawn, encoding="utf-8")
+
+
+def _part(name: str, measure: Callable[[], T]) -> T:
+    print(f"Measuring {name}", file=sys.stderr)
+    return measure()
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from typing import Any
 
 from fastapi import Depends, FastAPI
 from starlette.requests import HTTPConnection, Request
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from benchmarks.asgi import call_often, request
 from benchmarks.contenders import nothing, ours
@@ -31,6 +31,17 @@ from fastapi_memsession.connection import state_of
 START = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"16")]}
 BODY = {"type": "http.response.body", "body": b'{"theme":"dark"}'}
 PROFILED = 3_000  # requests
+
+
+class Passing:
+    """The least that a middleware can be."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass everything on."""
+        await self.app(scope, receive, send)
 
 
 async def take(_connection: HTTPConnection) -> str:
@@ -107,6 +118,10 @@ async def main() -> None:
             setup_sessions(app, provider.settings, store=provider.store)
         return through(app)
 
+    passing = FastAPI()
+    passing.add_middleware(Passing)
+    passing.get("/theme")(with_nothing)
+
     def inside(inner: Any) -> Work:
         return through(middleware.cls(inner, *middleware.args, **middleware.kwargs))
 
@@ -121,7 +136,8 @@ async def main() -> None:
     ladders: dict[str, dict[str, Work]] = {
         "with FastAPI": {
             "an endpoint with a trivial dependency": endpoint(with_nothing, sessions=False),
-            "+ our middleware around it": endpoint(with_nothing),
+            "+ a middleware that does nothing": through(passing),
+            "+ our middleware in its place": endpoint(with_nothing),
             "+ the dependency takes the connection": endpoint(with_connection),
             "+ it opens the session": endpoint(with_session),
             "+ the endpoint reads a value": endpoint(with_value),
