@@ -10,11 +10,13 @@ know of each other; none looks further down:
     records.py        frozen values: Claims, SessionRecord, SessionInfo, TokenPair
     events.py         what happens to sessions, for whoever watches
     values.py         the one codec of stored values
+    threads.py        blocking calls of async code
     tokens.py         claims to JWT and back; the only importer of jose
     carriers.py       how a token travels: header, cookie, both
     stores/           the store contract, and the stores that keep it
     session_data.py   the data of a session: reads, and writes that are done
     session.py        Session: what an endpoint works with
+    sync_session.py   SyncSession: the same for `def` endpoints
     logins.py         the record that a login makes, of checked parts
     issuer.py         the tokens of a session, and how they reach the client
     claims.py         changing the claims of live sessions
@@ -26,6 +28,7 @@ know of each other; none looks further down:
     connection.py     the session of one connection, and what its response tells
     middleware.py     gives each connection its state; follows the lifespan
     dependencies.py   get_session and its kin
+    sync_dependencies.py  get_sync_session and its kin
     gates.py          require: who may do what an endpoint does
     routes.py         session_router: renew, log out, devices
     setup.py          setup_sessions: puts the pieces together
@@ -88,6 +91,16 @@ from fastapi_memsession.settings import SessionSettings
 from fastapi_memsession.setup import setup_sessions
 from fastapi_memsession.stores.base import SessionStore
 from fastapi_memsession.stores.memory import MemoryStore
+from fastapi_memsession.sync_dependencies import (
+    CurrentSyncSession,
+    OptionalSyncSession,
+    get_optional_sync_session,
+    get_sync_session,
+    login_session_sync,
+    logout_session_sync,
+    renew_session_sync,
+)
+from fastapi_memsession.sync_session import SyncSession
 
 __version__ = "0.1.0"
 
@@ -99,6 +112,7 @@ __all__ = [
     "CredentialConflict",
     "CrossOriginRefused",
     "CurrentSession",
+    "CurrentSyncSession",
     "EndReason",
     "HeaderCarrier",
     "InvalidToken",
@@ -107,6 +121,7 @@ __all__ = [
     "NotAuthenticated",
     "NotPermitted",
     "OptionalSession",
+    "OptionalSyncSession",
     "Session",
     "SessionDataError",
     "SessionEnded",
@@ -125,16 +140,22 @@ __all__ = [
     "SettingsError",
     "StoreFull",
     "StoreUnavailable",
+    "SyncSession",
     "TokenCarrier",
     "TokenExpired",
     "TokenPair",
     "get_optional_session",
+    "get_optional_sync_session",
     "get_provider",
     "get_session",
+    "get_sync_session",
     "login_session",
+    "login_session_sync",
     "logout_session",
+    "logout_session_sync",
     "peek_session",
     "renew_session",
+    "renew_session_sync",
     "require",
     "session_router",
     "setup_sessions",

@@ -4,12 +4,13 @@ What a client must be told of a session, a new id or other claims, is noted here
 the response: see `connection.py`.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 
 from fastapi_memsession.errors import SessionUsageError
 from fastapi_memsession.records import Claims, SessionRecord, new_session_id
 from fastapi_memsession.session_data import Keeper, SessionData, held_leases
+from fastapi_memsession.stores.base import SessionStore
 
 
 class Session(SessionData):
@@ -109,27 +110,12 @@ class Session(SessionData):
 
         Raises:
             LockTimeout: it was not free in time; or, on leaving or writing, it was held too long.
-            SessionUsageError: this task holds it already.
+            SessionUsageError: this task or thread holds it already.
         """
-        self._check_alive()
-        held = held_leases.get()
-        if id(self) in held:
-            raise SessionUsageError(
-                "This task, or the one that started it, holds the session's lock already; "
-                "take it once."
-            )
-        if not timeout > 0:
-            raise SessionUsageError("A lock's timeout must be more than zero seconds.")
-        keeper = self._keeper
-        async with keeper.store.lock(
-            self._record.key, timeout=timeout, clock=keeper.clock
-        ) as lease:
+        async with self.store_lock(timeout) as lease:
             await self.reload()
-            held_leases.set({**held, id(self): lease})
-            try:
+            with self.under(lease):
                 yield
-            finally:
-                held_leases.set(held)
 
     async def refresh(self) -> None:
         """Extend the idle expiration now, up to the max lifetime, and read the record again."""
@@ -205,6 +191,34 @@ class Session(SessionData):
         self._token_issued_at, self._token_expires_at = issued_at, expires_at
         self._next_id = self._confirmed_at = None
         self.untold = False
+
+    @property
+    def store(self) -> SessionStore:
+        """Where it is kept. For SyncSession."""
+        return self._keeper.store
+
+    def store_lock(self, timeout: float) -> AbstractAsyncContextManager[str]:
+        """Return the store's lock, which gives a lease. For `lock`, which see."""
+        self._check_alive()
+        if id(self) in held_leases.get():
+            raise SessionUsageError(
+                "This task or thread, or the task that started it, holds the session's lock "
+                "already; take it once."
+            )
+        if not timeout > 0:
+            raise SessionUsageError("A lock's timeout must be more than zero seconds.")
+        keeper = self._keeper
+        return keeper.store.lock(self._record.key, timeout=timeout, clock=keeper.clock)
+
+    @contextmanager
+    def under(self, lease: str) -> Iterator[None]:
+        """Have writes prove that the lock is still held. For `lock`."""
+        held = held_leases.get()
+        held_leases.set({**held, id(self): lease})
+        try:
+            yield
+        finally:
+            held_leases.set(held)
 
     async def load(self, *, renew_interval: float | None) -> None:
         """Read the record again; a use, unless the interval is None. For the connection."""

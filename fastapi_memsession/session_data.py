@@ -4,8 +4,10 @@ Reads come from the record that was loaded with the token and show this request'
 Each write is one atomic step in the store.
 """
 
+import threading
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, overload
 
 from fastapi_memsession.errors import EndReason, SessionDataError, SessionEnded
@@ -58,15 +60,36 @@ class Keeper(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What several handles on one session have in common.
+
+    Attributes:
+        guard: lets one thread at a time write, and note what it wrote.
+    """
+
+    guard: threading.RLock = field(default_factory=threading.RLock)
+
+
 class SessionData:
     """What every session can do with its data; see Session."""
 
-    __slots__ = ("_data", "_destroyed", "_keeper", "_record")
+    __slots__ = ("_data", "_destroyed", "_keeper", "_record", "_shared")
 
     _record: SessionRecord
     _data: Mapping[str, bytes]
     _keeper: Keeper
     _destroyed: bool
+    _shared: Shared  # made when the first handle asks for it: most sessions have no other
+
+    @property
+    def shared(self) -> Shared:
+        """What all handles on this session have in common. For them."""
+        try:
+            return self._shared
+        except AttributeError:
+            self._shared = Shared()
+            return self._shared
 
     @overload
     async def get(self, key: str) -> Any: ...

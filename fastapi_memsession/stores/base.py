@@ -99,7 +99,15 @@ class ChangeResult:
 
 @runtime_checkable
 class SessionStore(Protocol):
-    """Keeps records. Write one, and the contract suite tells whether it is right."""
+    """Keeps records. Write one, and the contract suite tells whether it is right.
+
+    Attributes:
+        waits: whether a call may wait for something: a server, a file. False is a promise that
+            what a session calls (`load`, `change`, `set_claims`, `end_reason`) ends in its first
+            step and needs no event loop, so that any thread may run it itself.
+    """
+
+    waits: bool = True
 
     @abstractmethod
     async def open(self) -> None:

@@ -29,6 +29,8 @@ class MemoryStore(SessionStore):
             ended are remembered, with the reason.
     """
 
+    waits = False
+
     def __init__(self, *, max_sessions: int = 100_000) -> None:
         self._max_sessions = max_sessions
         self._guard = threading.Lock()
