@@ -175,8 +175,7 @@ class SyncSession:
         finish_on(self._loop, self._session.destroy())
 
     def _do(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        # One thread at a time: what it wrote is noted before another one writes.
         if self._waits:
-            return finish_on(self._loop, coroutine)
-        # On a loop nothing comes between what the store did and what the session shows of it.
-        with self._guard:
-            return finish_here(coroutine)
+            return finish_on(self._loop, coroutine, self._guard)
+        return finish_here(coroutine, self._guard)

@@ -8,7 +8,13 @@ for what its first half did cannot be done again.
 import asyncio
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
-from contextlib import AbstractAsyncContextManager, contextmanager, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
 from typing import Any, TypeVar
 
 from anyio import from_thread
@@ -16,23 +22,27 @@ from anyio import from_thread
 from fastapi_memsession.errors import SessionUsageError, StoreUnavailable
 
 T = TypeVar("T")
+Guard = AbstractContextManager[object]
+
+_NO_GUARD: Guard = nullcontext()
 
 
 class _BlockFailed(Exception):
     """Tells a context manager that its block failed, in a thread that knows more."""
 
 
-def finish_here(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that never waits, in this thread.
+def finish_here(coroutine: Coroutine[Any, Any, T], guard: Guard = _NO_GUARD) -> T:
+    """Run a coroutine that never waits, in this thread, and under the guard.
 
     Raises:
         SessionUsageError: it waited after all, and was given up; or an event loop runs here.
     """
     _refuse_on_event_loop(coroutine)
-    try:
-        coroutine.send(None)
-    except StopIteration as end:
-        return end.value  # type: ignore[no-any-return]
+    with guard:
+        try:
+            coroutine.send(None)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
     coroutine.close()
     raise SessionUsageError(
         "A call waited for something, although its store says that none does. It was given up, "
@@ -40,14 +50,20 @@ def finish_here(coroutine: Coroutine[Any, Any, T]) -> T:
     )
 
 
-def finish_on(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine on its event loop, while this thread waits. Context variables go with it.
+def finish_on(
+    loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T], guard: Guard = _NO_GUARD
+) -> T:
+    """Run a coroutine on its event loop, while this thread waits, and holds the guard.
+
+    Context variables go with it.
 
     Raises:
         SessionUsageError: an event loop runs in this thread.
         StoreUnavailable: the loop has stopped.
     """
-    return _outcome(_start_on(loop, coroutine))
+    _refuse_on_event_loop(coroutine)
+    with guard:
+        return _outcome(_start_on(loop, coroutine))
 
 
 @contextmanager
@@ -68,6 +84,7 @@ def held_on(
             await leave.wait()
             block.result()
 
+    _refuse_on_event_loop()
     holding = _start_on(loop, hold())
     either: set[Future[Any]] = {inside, holding}
     wait(either, return_when=FIRST_COMPLETED)
@@ -107,7 +124,6 @@ def worker_loop() -> asyncio.AbstractEventLoop:
 
 
 def _start_on(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
-    _refuse_on_event_loop(coroutine)
     try:
         return asyncio.run_coroutine_threadsafe(coroutine, loop)
     except RuntimeError:  # the loop is closed

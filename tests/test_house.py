@@ -14,7 +14,7 @@ HOUSE = Path(fastapi_memsession.__file__).parent
 # Each room may import from the rooms above it, never from its own floor's right or below.
 FLOORS = [
     ["errors"],
-    ["checks", "records", "values"],
+    ["checks", "records", "threads", "values"],
     ["events", "settings"],
     ["tokens", "carriers", "logins", "stores", "stores.base", "stores.leases"],
     [
@@ -31,11 +31,11 @@ FLOORS = [
     ["stores.memory", "stores.redis"],
     ["session_data", "issuer"],
     ["session", "claims"],
-    ["provider", "origins", "answers"],
+    ["provider", "origins", "answers", "sync_session"],
     ["response", "cleanup"],
     ["connection"],
     ["dependencies", "middleware"],
-    ["gates", "routes"],
+    ["gates", "routes", "sync_dependencies"],
     ["setup"],
     ["__init__"],
 ]
@@ -45,7 +45,8 @@ FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 DOORS = {
     "jose": {"tokens"},
     "redis": {"stores.redis_client", "stores.redis_urls"},
-    "fastapi": {"dependencies", "gates", "routes", "setup"},
+    "fastapi": {"dependencies", "gates", "routes", "setup", "sync_dependencies"},
+    "anyio": {"threads"},
     "pydantic_settings": {"settings"},
     "starlette": {
         "carriers",
@@ -59,6 +60,7 @@ DOORS = {
         "middleware",
         "gates",
         "routes",
+        "sync_dependencies",
     },
 }
 NO_ROOMS = {"utils", "core", "types", "common", "helpers"}

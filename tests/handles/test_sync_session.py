@@ -33,7 +33,7 @@ from fastapi_memsession import (
 from fastapi_memsession.threads import held_on
 from tests.conftest import KEY
 from tests.redis_server import RedisServer
-from tests.test_servers import serving
+from tests.serving import serving
 
 DAY = 86_400
 # What a provider and a connection have to do with a session, and no endpoint.
@@ -550,6 +550,8 @@ def test_a_thread_that_outlives_its_event_loop_is_told(make_app):
             threads.append(thread_of(work))
             raised.append(threads[-1].__enter__())
             await asyncio.to_thread(asked.wait, 10)
+        with pytest.raises(SessionUsageError, match="async def"):
+            twin.set("n", 1)  # does not wait for the thread that waits for this one
         return twin
 
     threads, raised = [], []
@@ -610,7 +612,7 @@ def test_many_requests_at_once_over_real_sockets(tmp_path, kind):
     with RedisServer(tmp_path / "redis") as redis:
         environment = {"MEMSESSION_PROVIDER": kind, "MEMSESSION_REDIS_URL": redis.url}
         with (
-            serving(tmp_path, app=APP, MEMSESSION_JWT_KEY=KEY, **environment) as (_, address),
+            serving(tmp_path, APP, MEMSESSION_JWT_KEY=KEY, **environment) as (_, address),
             httpx.Client(base_url=address, timeout=60) as client,
             ThreadPoolExecutor(8) as pool,
         ):
