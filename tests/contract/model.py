@@ -69,7 +69,7 @@ class Sessions:
 
     def rotate(self, key, generation, grace) -> str:
         model = self.live(key)
-        if model is None or generation > model.generation:
+        if model is None or not 0 <= generation <= model.generation:
             return "gone"
         if generation == model.generation:
             model.generation, model.used_generation = generation + 1, generation

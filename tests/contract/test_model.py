@@ -213,8 +213,15 @@ def machine_for(new_store):
             self.made.append(record.key)
             return record.key
 
-        @rule(key=sessions, generation=st.integers(0, 3), grace=st.sampled_from([0, 1, 10]))
-        def rotate(self, key, generation, grace):
+        @rule(
+            key=sessions,
+            back=st.sampled_from([0, 0, 0, 1, 1, 2, -1]),
+            grace=st.sampled_from([0, 1, 10]),
+        )
+        def rotate(self, key, back, grace):
+            """Show the token that is current, or one so many generations before it."""
+            model = self.model.live(key)
+            generation = model.generation - back if model else 0
             call = self.store.rotate(key, generation, now=self.model.now, grace=grace)
             outcome, record = self.run(call)
             assert outcome == self.model.rotate(key, generation, grace)
