@@ -4,7 +4,7 @@ import json
 from xml.etree import ElementTree
 
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, HTTPException, Request
 
 from benchmarks.capacity import Assumed, Measured, capacity
 from benchmarks.contenders import checked
@@ -26,8 +26,14 @@ async def test_the_quick_run_fills_the_table(tmp_path):
     assert [row["measured"] for row in found["rows"]] == [row.measured for row in rows]
 
 
-@pytest.mark.parametrize("answer", ["light", None])
-async def test_a_wrong_answer_is_not_timed(answer):
+@pytest.mark.parametrize(
+    ("answer", "guarded", "complaint"),
+    [
+        ("light", True, "^Logged in, the answer is"),
+        ("dark", False, "^Not logged in, the answer is"),
+    ],
+)
+async def test_a_wrong_answer_is_not_timed(answer, guarded, complaint):
     """Neither another value than the session's, nor the right one for whoever asks."""
     app = FastAPI()
 
@@ -36,10 +42,12 @@ async def test_a_wrong_answer_is_not_timed(answer):
         return {"access_token": "anything"}
 
     @app.get("/theme")
-    async def theme():
-        return {"theme": answer or "dark"}
+    async def theme(request: Request):
+        if guarded and "authorization" not in request.headers:
+            raise HTTPException(401)
+        return {"theme": answer}
 
-    with pytest.raises(RuntimeError, match="ogged in, the answer is"):
+    with pytest.raises(RuntimeError, match=complaint):
         await checked(app)
 
 
