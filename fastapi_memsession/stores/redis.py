@@ -217,7 +217,8 @@ class RedisStore(SessionStore):
     async def list_user(self, user_id: str, *, now: float) -> list[SessionInfo]:
         """See SessionStore."""
         _, living = await self._sift(self._names.index(user_id), now)
-        infos = [info_from(user_id, each.decode(), fields) for each, *fields in living]
+        found = [info_from(user_id, each.decode(), fields) for each, *fields in living]
+        infos = [info for info in found if info is not None]
         return sorted(infos, key=lambda info: (info.created_at, info.session_id))
 
     async def delete_user(
@@ -249,9 +250,10 @@ class RedisStore(SessionStore):
         """See SessionStore."""
         async for key in self._clients.keys(self._names.pattern("s:*")):
             look = partial(self._clients.client.hmget, key, ["n", "c", "l", "e", "a", "i"])
-            name, *fields = await self._clients.call(look, idempotent=True)
-            if fields[2] is not None and now < float(fields[2]):
-                yield info_from(*self._names.parts(key, name), fields)
+            found = await self._clients.call(look, idempotent=True)
+            info = info_from(*self._names.parts(key, found[0]), found[1:]) if found else None
+            if info is not None and now < info.expires_at:
+                yield info
 
     async def sweep(self, *, now: float, budget: int) -> int:
         """See SessionStore.

@@ -112,10 +112,13 @@ def claims_text(claims: Mapping[str, str]) -> bytes:
     return to_json(dict(sorted(claims.items())))
 
 
-def info_from(user_id: str, session_id: str, fields: Sequence[bytes | None]) -> SessionInfo:
-    """Return what may be shown of a session, from its fields c, l, e, a and i."""
-    created, seen, expires = (float(each or 0) for each in fields[:3])
-    agent, address = (None if each is None else each.decode() for each in fields[3:])
+def info_from(user_id: str, session_id: str, fields: Sequence[bytes | None]) -> SessionInfo | None:
+    """Return what may be shown of a session, from its fields c, l, e, a and i; None if broken."""
+    try:
+        created, seen, expires = (float(each or 0) for each in fields[:3])
+        agent, address = (None if each is None else each.decode() for each in fields[3:])
+    except ValueError:
+        return None
     return SessionInfo(user_id, session_id, created, seen, expires, agent, address)
 
 

@@ -132,6 +132,23 @@ async def test_foreign_and_broken_keys_are_no_session(server, store, kept, recor
     assert "something else" in caplog.text
 
 
+async def test_foreign_and_broken_keys_are_not_listed(server, store, kept, record):
+    """What cannot be shown disturbs neither the list of a user's devices nor a count."""
+    broken, foreign = record(), record()
+    for each in (broken, foreign):
+        await keep(store, each)
+        key = server.command("KEYS", f"*{each.session_id}").strip()
+        if each is broken:
+            server.command("HSET", key, "c", "long ago")
+    assert [info.session_id for info in await store.list_user("anna", now=START)] == [
+        each.session_id for each in sorted((kept, foreign), key=lambda each: each.session_id)
+    ]
+    assert await store.count(now=START) == 2
+    server.command("DEL", key)
+    server.command("SET", key, "text")
+    assert await store.count(now=START) == 1
+
+
 async def test_start_up_warns_of_servers_that_lose_sessions(server, store, caplog):
     """Of eviction, and of a missing append-only file; of nothing else."""
     server.command("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
