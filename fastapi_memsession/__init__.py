@@ -6,6 +6,7 @@ know of each other; none looks further down:
 
     errors.py         the SessionError tree
     checks.py         refuse settings that cannot work or are unsafe
+    audit.py          what an auditor would ask about those that are accepted
     settings.py       SessionSettings
     records.py        frozen values: Claims, SessionRecord, SessionInfo, TokenPair
     events.py         what happens to sessions, for whoever watches
@@ -32,6 +33,7 @@ know of each other; none looks further down:
     gates.py          require: who may do what an endpoint does
     routes.py         session_router: renew, log out, devices
     setup.py          setup_sessions: puts the pieces together
+    commands.py       the command line: `python -m fastapi_memsession`
 
 A request walks: middleware -> dependencies -> connection -> provider -> carriers -> tokens ->
 stores -> session.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 PREFIX = "MEMSESSION_"
 MIN_KEY_BYTES = {"HS256": 32, "HS384": 48, "HS512": 64}  # RFC 7518 section 3.2
-MAKE_A_KEY = 'python -c "import secrets; print(secrets.token_urlsafe(64))"'
+MAKE_A_KEY = "python -m fastapi_memsession key"
 
 _FEW_CHARACTERS = 8  # a random key of 32 characters has more different ones than this
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2

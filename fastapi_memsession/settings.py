@@ -208,6 +208,36 @@ class SessionSettings(BaseSettings):
                 raise SettingsError("\n".join(faults))
 
 
+class _Unrefused(SessionSettings):
+    """Settings to look at, whatever is wrong with them; not to be used."""
+
+    @model_validator(mode="after")
+    def _refuse_what_cannot_work(self) -> Self:
+        return self
+
+    def __init__(self, **values: Any) -> None:
+        BaseSettings.__init__(self, **values)
+
+
+def examine_settings(**values: Any) -> tuple[SessionSettings, list[str]]:
+    """Return the settings as far as they can be read, and all that is wrong with them.
+
+    What cannot be read stands there with its default. Arguments go before the environment. The
+    settings are for a look, not for use; quotes no secret.
+    """
+    told = _unknown_names(SessionSettings, values)
+    while True:
+        try:
+            settings = _Unrefused(**values)
+        except ValidationError as error:
+            for fault in error.errors(include_url=False, include_context=False):
+                name = str(fault["loc"][0]).lower().removeprefix(PREFIX.lower())
+                told.append(f"{_as_variable(name)}: {fault['msg']}")
+                values[name] = SessionSettings.model_fields[name].default
+        else:
+            return settings, told + problems_of(settings)
+
+
 def _unknown_names(settings: type[SessionSettings], arguments: Iterable[str]) -> list[str]:
     """Tell the arguments, and variables with our prefix, that are no settings: likely typos."""
     fields = settings.model_fields

@@ -23,7 +23,7 @@ from fastapi_memsession.middleware import ConnectionMiddleware
 from fastapi_memsession.provider import SessionProvider
 from fastapi_memsession.settings import SessionSettings
 from fastapi_memsession.stores.base import SessionStore
-from fastapi_memsession.stores.memory import MemoryStore
+from fastapi_memsession.stores.chosen import store_of
 from fastapi_memsession.tokens import TokenCodec
 
 logger = logging.getLogger("fastapi_memsession")
@@ -82,7 +82,7 @@ def setup_sessions(
     clock = clock or time.time
     provider = SessionProvider(
         settings,
-        store=store or _store(settings),
+        store=store or store_of(settings),
         carrier=carrier or _carrier(settings),
         refresh_carrier=(refresh_carrier or _refresh_carrier(settings))
         if settings.refresh
@@ -95,24 +95,6 @@ def setup_sessions(
     app.add_middleware(ConnectionMiddleware, provider=provider, answers=answers)
     app.state.sessions = provider
     return provider
-
-
-def _store(settings: SessionSettings) -> SessionStore:
-    if settings.store_kind == "redis":
-        # Here and not at the top: who does without Redis needs no client for it.
-        from fastapi_memsession.stores.redis import RedisStore  # noqa: PLC0415
-
-        return RedisStore(
-            settings.redis_url.get_secret_value(),
-            prefix=settings.redis_prefix,
-            timeout=settings.redis_timeout.total_seconds(),
-        )
-    if settings.env == "production":
-        logger.warning(
-            "Sessions are kept in memory in production: a restart logs everyone out, and there "
-            "can be only one worker."
-        )
-    return MemoryStore(max_sessions=settings.max_sessions)
 
 
 def _carrier(settings: SessionSettings) -> TokenCarrier:

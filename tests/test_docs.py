@@ -6,7 +6,7 @@ from typing import get_args
 
 import pytest
 
-from fastapi_memsession import errors, routes
+from fastapi_memsession import commands, errors, routes
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -39,3 +39,13 @@ def test_every_reason_and_route_is_told():
         assert f"`{name}`" in LIFE
     for name in get_args(routes.RouteName):
         assert f"| `{name}` |" in LIFE
+
+
+def test_every_command_is_told(capsys):
+    """In the table of the page about the command line, and no other."""
+    page = (ROOT / "docs" / "command-line.md").read_text()
+    table = page.partition("| prints |")[2].partition("\n\n")[0]
+    with pytest.raises(SystemExit):
+        commands.main(["--help"])
+    known = re.findall(r"^    (\w+) ", capsys.readouterr().out, re.MULTILINE)
+    assert list(dict.fromkeys(re.findall(r"^\| `(\w+)", table, re.MULTILINE))) == known

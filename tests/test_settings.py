@@ -161,7 +161,7 @@ def test_production_lists_all_that_is_unsafe(setenv):
     for name in ("JWT_KEY", "COOKIE_SECURE", "COOKIE_HTTP_ONLY", "JWT_PREVIOUS_KEYS", "TRUSTED"):
         assert f"\n- MEMSESSION_{name}" in message
     assert "MEMSESSION_COOKIE_SECUR (did you mean MEMSESSION_COOKIE_SECURE?)" in message
-    assert "secrets.token_urlsafe" in message
+    assert "python -m fastapi_memsession key" in message
 
 
 @pytest.mark.parametrize(
