@@ -13,6 +13,7 @@ know of each other; none looks further down:
     values.py         the one codec of stored values
     threads.py        blocking calls of async code
     tokens.py         claims to JWT and back; the only importer of jose
+    strangers.py      says, while you develop, that another process signed a token
     carriers.py       how a token travels: header, cookie, both
     stores/           the store contract, and the stores that keep it
     session_data.py   the data of a session: reads, and writes that are done

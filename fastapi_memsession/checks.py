@@ -31,7 +31,7 @@ _TAKEN_HEADERS = re.compile(
 
 def problems_of(settings: "SessionSettings") -> list[str]:
     """Return what is wrong with the settings; an empty list if nothing is."""
-    checks = [_weak_keys, _odd_times, _odd_names, _odd_cookies, _odd_origins]
+    checks = [_weak_keys, _odd_times, _odd_names, _odd_cookies, _odd_origins, _odd_snapshot]
     if settings.env == "production":
         checks += [_guessable_key, _exposed_cookies]
     return [PREFIX + problem for check in checks for problem in check(settings)]
@@ -109,6 +109,18 @@ def _odd_origins(settings: "SessionSettings") -> Iterator[str]:
     for origin in settings.trusted_origins:
         if not _ORIGIN.fullmatch(origin):
             yield f"TRUSTED_ORIGINS has {origin!r}, not an origin such as https://app.example.com"
+
+
+def _odd_snapshot(settings: "SessionSettings") -> Iterator[str]:
+    if settings.snapshot is None:
+        return
+    if settings.env == "production":
+        yield "SNAPSHOT is for development: it writes the key and all sessions to a file; unset it"
+    elif settings.store_kind == "redis":
+        yield (
+            "SNAPSHOT keeps sessions in memory, and these are kept in Redis, where they stay "
+            f"anyway; unset it, and set {PREFIX}JWT_KEY so that their tokens stay good, too"
+        )
 
 
 def _guessable_key(settings: "SessionSettings") -> Iterator[str]:

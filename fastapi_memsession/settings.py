@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Callable, Iterable
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -142,6 +143,8 @@ class SessionSettings(BaseSettings):
     """Keep user agent and address of a login, for a list of devices. (Personal data.)"""
     max_data_bytes: int = Field(default=64 * 1024, ge=1)
     """Bytes of keys and encoded values that one session may hold."""
+    snapshot: Path | None = None
+    """Memory store, not in production: a file that keeps sessions and random key when stopped."""
 
     redis_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
     """`redis://`, `rediss://`, `unix://`, `redis+sentinel://host:port,host:port/service` or

@@ -7,6 +7,8 @@ import logging
 import secrets
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
@@ -24,7 +26,11 @@ from fastapi_memsession.provider import SessionProvider
 from fastapi_memsession.settings import SessionSettings
 from fastapi_memsession.stores.base import SessionStore
 from fastapi_memsession.stores.chosen import store_of
+from fastapi_memsession.strangers import WatchfulTokenCodec
 from fastapi_memsession.tokens import TokenCodec
+
+if TYPE_CHECKING:
+    from fastapi_memsession.stores.snapshot import SnapshotStore
 
 logger = logging.getLogger("fastapi_memsession")
 
@@ -80,14 +86,17 @@ def setup_sessions(
             "ask for; set MEMSESSION_REFRESH=true."
         )
     clock = clock or time.time
+    snapshot = None
+    if store is None and settings.snapshot is not None:
+        snapshot = _snapshot(settings.snapshot, settings, clock)
     provider = SessionProvider(
         settings,
-        store=store or store_of(settings),
+        store=store or snapshot or store_of(settings),
         carrier=carrier or _carrier(settings),
         refresh_carrier=(refresh_carrier or _refresh_carrier(settings))
         if settings.refresh
         else None,
-        tokens=_tokens(settings, clock),
+        tokens=_tokens(settings, _key(settings, snapshot), clock),
         clock=clock,
     )
     answers = Answers(settings.header_scheme)
@@ -128,22 +137,41 @@ def _chosen(
     return cookie if settings.carrier == "cookie" else CompositeCarrier(header, cookie)
 
 
-def _tokens(settings: SessionSettings, clock: Callable[[], float]) -> TokenCodec:
-    if settings.jwt_key is None:
-        key = secrets.token_bytes(64)  # enough for every algorithm
-        if settings.env == "development":
-            logger.warning(
-                "MEMSESSION_JWT_KEY is not set: tokens are signed with a random key, so a restart "
-                "logs everyone out. To keep the key: export MEMSESSION_JWT_KEY=$(%s)",
-                MAKE_A_KEY,
-            )
-    else:
-        key = settings.jwt_key.get_secret_value().encode()
+def _snapshot(path: Path, settings: SessionSettings, clock: Callable[[], float]) -> "SnapshotStore":
+    # Here and not at the top: most applications leave no such file.
+    from fastapi_memsession.stores.snapshot import SnapshotStore  # noqa: PLC0415
+
+    return SnapshotStore(
+        path,
+        issuer=settings.issuer,
+        audience=settings.audience,
+        max_sessions=settings.max_sessions,
+        clock=clock,
+    )
+
+
+def _key(settings: SessionSettings, snapshot: "SnapshotStore | None") -> bytes:
+    if settings.jwt_key is not None:
+        return settings.jwt_key.get_secret_value().encode()
+    key = secrets.token_urlsafe(64)  # enough for every algorithm
+    if snapshot is not None:
+        key = snapshot.key_or(key)
+    elif settings.env == "development":
+        logger.warning(
+            "MEMSESSION_JWT_KEY is not set: tokens are signed with a random key, so a restart "
+            "logs everyone out. To keep the key: export MEMSESSION_JWT_KEY=$(%s)",
+            MAKE_A_KEY,
+        )
+    return key.encode()
+
+
+def _tokens(settings: SessionSettings, key: bytes, clock: Callable[[], float]) -> TokenCodec:
     # Nothing lives longer than a session may, and with refresh tokens an access token less.
     access_life = settings.max_lifetime
     if settings.refresh:
         access_life = min(settings.access_expiration, access_life)
-    return TokenCodec(
+    codec = TokenCodec if settings.env == "production" else WatchfulTokenCodec
+    return codec(
         key,
         previous_keys=[each.get_secret_value().encode() for each in settings.jwt_previous_keys],
         algorithm=settings.jwt_algorithm,

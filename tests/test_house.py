@@ -22,7 +22,7 @@ FLOORS = [
     ["stores.redis_client"],
     ["stores.redis_locks"],
     ["stores.memory", "stores.redis"],
-    ["stores.chosen"],
+    ["stores.chosen", "stores.snapshot", "strangers"],
     ["session_data", "issuer"],
     ["session", "claims"],
     ["provider", "origins", "answers", "sync_session"],

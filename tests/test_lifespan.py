@@ -320,7 +320,7 @@ def test_a_missing_key_is_told_in_development_only(make_app, caplog):
     make_app(jwt_key=None)
     assert not caplog.records
     make_app(jwt_key=None, env="development")
-    assert "export MEMSESSION_JWT_KEY=$(python -c" in caplog.text
+    assert "export MEMSESSION_JWT_KEY=$(python -m fastapi_memsession key)" in caplog.text
 
 
 def test_two_applications_without_a_key_do_not_share_one(make_app):

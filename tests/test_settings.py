@@ -54,6 +54,7 @@ def test_the_defaults_are_those_of_the_documents():
         "max_sessions_per_user": None,
         "record_devices": True,
         "max_data_bytes": 65_536,
+        "snapshot": None,
         "redis_url": settings.redis_url,
         "redis_prefix": "memsession",
         "redis_timeout": timedelta(seconds=1),
@@ -209,6 +210,8 @@ def test_production_lists_all_that_is_unsafe(setenv):
         ({"jwt_previous_keys": "[1"}, "jwt_previous_keys"),
         ({**SAFE, "jwt_key": "a1" * 20}, "JWT_KEY repeats a few characters"),
         ({**SAFE, "jwt_key": None}, "JWT_KEY is missing"),
+        ({**SAFE, "snapshot": "a"}, "SNAPSHOT is for development"),
+        ({"provider": "redis", "snapshot": "a"}, "SNAPSHOT keeps sessions in memory"),
     ],
 )
 def test_what_cannot_work_is_refused(values, told):

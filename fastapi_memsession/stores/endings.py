@@ -5,10 +5,20 @@ Bounded: past the limit the oldest are forgotten first. Not safe for threads: it
 """
 
 from collections import OrderedDict
+from typing import NamedTuple
 
 from fastapi_memsession.errors import EndReason
 from fastapi_memsession.records import SessionKey
 from fastapi_memsession.stores.base import LOGIN_SECONDS
+
+
+class Ending(NamedTuple):
+    """Why a session ended; worth knowing until the deadline."""
+
+    user_id: str
+    session_id: str
+    reason: EndReason
+    deadline: float
 
 
 class Endings:
@@ -36,6 +46,13 @@ class Endings:
             if len(self._reasons) <= self._limit and now < oldest[2]:
                 return
             self._reasons.popitem(last=False)
+
+    def all(self) -> list[Ending]:
+        """Return what is remembered of single sessions, oldest first."""
+        return [
+            Ending(user_id, session_id, reason, deadline)
+            for session_id, (user_id, reason, deadline) in self._reasons.items()
+        ]
 
     def reason(self, key: SessionKey, now: float) -> EndReason | None:
         """Return why a session ended, None if nothing is remembered."""

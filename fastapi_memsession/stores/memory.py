@@ -8,17 +8,26 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from typing import NamedTuple
 
 from fastapi_memsession.errors import EndReason, SessionEnded, StoreFull
 from fastapi_memsession.records import SessionInfo, SessionKey, SessionRecord, SessionStats
 from fastapi_memsession.stores.base import Change, ChangeResult, Rotation, SessionStore
 from fastapi_memsession.stores.changes import apply_changes
+from fastapi_memsession.stores.endings import Ending
 from fastapi_memsession.stores.leases import LeaseTable, lease_ran_out
 from fastapi_memsession.stores.shelf import Shelf
 from fastapi_memsession.stores.siblings import warn_of_siblings
 from fastapi_memsession.values import check_size
 
 _SWEPT_PER_LOGIN = 16  # steps in passing, so that the dead go even where no sweep runs
+
+
+class Contents(NamedTuple):
+    """What a store in memory holds: records, and why other sessions ended."""
+
+    records: list[SessionRecord]
+    endings: list[Ending]
 
 
 class MemoryStore(SessionStore):
@@ -39,6 +48,25 @@ class MemoryStore(SessionStore):
         self._shelf = Shelf(max_sessions)
         self._sweeps = 0
         self._swept = 0
+
+    def contents(self) -> Contents:
+        """Return what the store holds, the dead that were not swept yet included."""
+        with self._guard:
+            return Contents(self._shelf.all(), self._shelf.endings.all())
+
+    def restore(self, contents: Contents, *, now: float) -> None:
+        """Take over what is not over, the sessions that were used last if there are too many."""
+        with self._guard:
+            shelf = self._shelf
+            for each in contents.endings:
+                key = SessionKey(each.user_id, each.session_id)
+                shelf.endings.note(key, each.reason, now=now, deadline=each.deadline)
+            living = [record for record in contents.records if now < record.expires_at]
+            living.sort(key=lambda record: record.last_seen_at, reverse=True)
+            for record in living:
+                taken = record.session_id in shelf.records or record.session_id in shelf.endings
+                if len(shelf.records) < self._max_sessions and not taken:
+                    shelf.add(record)
 
     async def open(self) -> None:
         """Warn if other workers of this server keep sessions of their own."""

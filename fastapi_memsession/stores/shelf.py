@@ -50,6 +50,10 @@ class Shelf:
         record = unpack(key.session_id, packed)
         return record if now < record.expires_at else None
 
+    def all(self) -> list[SessionRecord]:
+        """Return every record, the dead that were not swept yet included."""
+        return [unpack(session_id, packed) for session_id, packed in self.records.items()]
+
     def info(self, session_id: str, now: float) -> SessionInfo | None:
         """Return what may be shown of a record, None if it is absent or dead."""
         packed = self.records.get(session_id)
