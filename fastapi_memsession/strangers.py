@@ -25,10 +25,10 @@ class WatchfulTokenCodec(TokenCodec):
         super().__init__(*arguments, **options)
         self._told = False
 
-    def decode(self, token: str) -> TokenClaims:
+    def decode(self, token: str, now: float | None = None) -> TokenClaims:
         """See TokenCodec."""
         try:
-            return super().decode(token)
+            return super().decode(token, now)
         except TokenExpired:
             raise
         except InvalidToken:

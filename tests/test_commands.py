@@ -8,7 +8,6 @@ import runpy
 import subprocess
 import sys
 import time
-from dataclasses import replace
 
 import pytest
 
@@ -89,7 +88,7 @@ def keep(server, *users, **changes):
         )
         for number, user in enumerate(users)
     ]
-    records = [replace(record, **changes) for record in records]
+    records = [record._replace(**changes) for record in records]
 
     async def create():
         store = RedisStore(server.url, timeout=10)

@@ -9,7 +9,6 @@ import signal
 import stat
 import subprocess
 import sys
-from dataclasses import replace
 
 import httpx
 import pytest
@@ -23,7 +22,8 @@ from fastapi_memsession.stores.endings import Ending
 from fastapi_memsession.stores.memory import Contents
 from fastapi_memsession.stores.snapshot import SnapshotStore
 from tests.conftest import KEY, START
-from tests.test_servers import serving
+from tests.serving import serving
+from tests.test_servers import APP
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def make(user="anna", **changes):
         expiration=100.25,
         user_agent="Möbius",
     )
-    return replace(record, **changes)
+    return record._replace(**changes)
 
 
 def store_at(path, **options):
@@ -390,7 +390,7 @@ def wait_for_start(process):
 def test_a_reload_logs_nobody_out(tmp_path):
     """By a real server that is told to reload, when a file is touched."""
     environment = {"MEMSESSION_SNAPSHOT": "sessions.json", "MEMSESSION_PROVIDER": "memory"}
-    with serving(tmp_path, "--reload", **environment) as (process, address):
+    with serving(tmp_path, APP, "--reload", **environment) as (process, address):
         wait_for_start(process)
         anna, ben = (
             {"Authorization": httpx.post(f"{address}/login").headers["authorization"]}

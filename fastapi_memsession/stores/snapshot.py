@@ -134,7 +134,7 @@ class SnapshotStore(MemoryStore):
                 "issuer": self._issuer,
                 "audience": self._audience,
                 "key": self._key,
-                "records": held.records,
+                "records": [record._asdict() for record in held.records],
                 "endings": held.endings,
             }
         )
