@@ -23,7 +23,6 @@ from fastapi_memsession.stores.memory import Contents
 from fastapi_memsession.stores.snapshot import SnapshotStore
 from tests.conftest import KEY, START
 from tests.serving import serving
-from tests.test_servers import APP
 
 
 @pytest.fixture
@@ -377,6 +376,28 @@ def test_a_kill_leaves_the_old_file(path):
     )
     assert done.returncode == -signal.SIGKILL
     assert held(store_at(path)) == ["anna"]
+
+
+APP = """
+import os
+from fastapi import FastAPI, Request
+from fastapi_memsession import CurrentSession, login_session, setup_sessions
+
+app = FastAPI()
+setup_sessions(app)
+
+@app.post("/login")
+async def login(request: Request):
+    await login_session(request, "anna")
+
+@app.get("/profile")
+async def profile(session: CurrentSession):
+    return [session.user_id, os.getpid()]
+
+@app.post("/logout")
+async def logout(session: CurrentSession):
+    await session.destroy()
+"""
 
 
 def wait_for_start(process):
