@@ -21,7 +21,7 @@ from tests.redis.calls import (
 from tests.redis_deployments import cluster
 from tests.redis_server import wait_until
 
-USERS = 30
+USERS = 16
 
 
 @pytest.fixture(scope="module")
