@@ -1,6 +1,5 @@
 """The loop that frees what dead sessions take. The lifespan starts it; see `middleware.py`."""
 
-import asyncio
 import logging
 
 from fastapi_memsession.provider import SessionProvider
@@ -12,7 +11,7 @@ async def clean_up_forever(provider: SessionProvider) -> None:
     """Sweep every `cleanup_interval` until cancelled. A failed sweep is logged, and retried."""
     interval = provider.settings.cleanup_interval.total_seconds()
     while True:
-        await asyncio.sleep(interval)
+        await provider.clock.sleep(interval)
         try:
             removed = await provider.sweep()
         except Exception:

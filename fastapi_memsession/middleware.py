@@ -70,12 +70,13 @@ class ConnectionMiddleware:
         on several event loops do not disturb each other.
         """
         running: list[asyncio.Task[None]] = []
+        store = self._provider.store  # whatever becomes of the provider's, this one is closed
 
         async def receive_and_start() -> Message:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 try:
-                    await self._provider.store.open()
+                    await store.open()
                 except Exception as error:
                     # Without this, servers take it that lifespans are unsupported, and serve.
                     await send({"type": "lifespan.startup.failed", "message": str(error)})
@@ -92,7 +93,7 @@ class ConnectionMiddleware:
                 task.cancel()
                 await asyncio.wait({task})
                 try:
-                    await self._provider.store.aclose()
+                    await store.aclose()
                 except Exception:
                     logger.exception("The store of the sessions could not be closed.")
 

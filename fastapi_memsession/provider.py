@@ -4,8 +4,7 @@ One class for every store: what differs between memory and Redis is behind the s
 what must not differ is here.
 """
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Unpack
@@ -14,6 +13,7 @@ from starlette.datastructures import MutableHeaders
 
 from fastapi_memsession.carriers import TokenCarrier
 from fastapi_memsession.claims import ClaimsEditor
+from fastapi_memsession.clock import Clock, system_clock
 from fastapi_memsession.errors import EndReason, SessionEnded, TokenExpired
 from fastapi_memsession.events import Events, H
 from fastapi_memsession.issuer import TokenIssuer
@@ -67,7 +67,7 @@ class SessionProvider:
         carrier: TokenCarrier,
         refresh_carrier: TokenCarrier | None = None,
         tokens: TokenCodec,
-        clock: Callable[[], float] = time.time,
+        clock: Clock = system_clock,
     ) -> None:
         self.settings = settings
         self.store = store
@@ -81,7 +81,6 @@ class SessionProvider:
         self.max_data_bytes = settings.max_data_bytes
         self.renew_seconds = settings.renew_seconds
         self.events = Events(clock)
-        self._claims = ClaimsEditor(store, self.issuer, clock)
 
     def subscribe(self, handler: H) -> H:
         """Call `handler`, sync or async, with each SessionEvent; also as a decorator.
@@ -226,7 +225,7 @@ class SessionProvider:
             SessionDataError: a claim is no text.
             SessionTooLarge: some session's token could not carry them. Nothing was changed.
         """
-        return await self._claims.change_all(user_id, claims)
+        return await self._claims_editor().change_all(user_id, claims)
 
     async def change_claims(
         self, record: SessionRecord, changes: Mapping[str, str | None]
@@ -236,7 +235,7 @@ class SessionProvider:
         Raises:
             SessionEnded: it is absent.
         """
-        after = await self._claims.change(record, changes)
+        after = await self._claims_editor().change(record, changes)
         if after is None:
             raise await self.ended(record.key)
         return after
@@ -277,3 +276,7 @@ class SessionProvider:
         issue = self.issuer.issue(record, now=now)
         session = Session(record, self, issued_at=issue.issued_at, expires_at=issue.expires_at)
         return Login(session, issue.tokens, issue.headers)
+
+    def _claims_editor(self) -> ClaimsEditor:
+        # Made when it is needed: tests exchange the store.
+        return ClaimsEditor(self.store, self.issuer, self.clock)

@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, overload
 
+from fastapi_memsession.clock import Clock
 from fastapi_memsession.errors import EndReason, SessionDataError, SessionEnded
 from fastapi_memsession.records import SessionKey, SessionRecord
 from fastapi_memsession.stores.base import (
@@ -42,7 +43,7 @@ class Keeper(Protocol):
     """What a session asks of the provider that opened it."""
 
     store: SessionStore
-    clock: Callable[[], float]
+    clock: Clock
     max_data_bytes: int
 
     async def end(self, key: SessionKey, *, reason: EndReason) -> bool:

@@ -5,7 +5,6 @@ The only room that sees all the others.
 
 import logging
 import secrets
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +19,7 @@ from fastapi_memsession.carriers import (
     TokenCarrier,
 )
 from fastapi_memsession.checks import MAKE_A_KEY
+from fastapi_memsession.clock import Clock, system_clock
 from fastapi_memsession.errors import SessionUsageError
 from fastapi_memsession.middleware import ConnectionMiddleware
 from fastapi_memsession.provider import SessionProvider
@@ -85,7 +85,7 @@ def setup_sessions(
             "setup_sessions() was given a carrier for refresh tokens, which the settings do not "
             "ask for; set MEMSESSION_REFRESH=true."
         )
-    clock = clock or time.time
+    clock = system_clock if clock is None else Clock(clock)
     snapshot = None
     if store is None and settings.snapshot is not None:
         snapshot = _snapshot(settings.snapshot, settings, clock)

@@ -13,7 +13,7 @@ HOUSE = Path(fastapi_memsession.__file__).parent
 
 # Each room may import from the rooms above it, never from its own floor's right or below.
 FLOORS = [
-    ["errors"],
+    ["clock", "errors"],
     ["checks", "records", "threads", "values"],
     ["audit", "events", "settings"],
     ["tokens", "carriers", "logins", "stores", "stores.base", "stores.leases"],
