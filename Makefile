@@ -4,7 +4,7 @@ PORT ?= 8000
 HOST ?= 127.0.0.1
 ARGS ?=
 BIN := $(VENV)/bin
-MODULES := fastapi_memsession example_app tests benchmarks .ci
+MODULES := fastapi_memsession pytest_fastapi_memsession.py example_app tests benchmarks .ci
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test lint type cover bench measure clean

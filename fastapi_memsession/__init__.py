@@ -36,6 +36,7 @@ know of each other; none looks further down:
     routes.py         session_router: renew, log out, devices
     setup.py          setup_sessions: puts the pieces together
     commands.py       the command line: `python -m fastapi_memsession`
+    testing/          for tests of applications, and of stores; imported by nothing here
 
 A request walks: middleware -> dependencies -> connection -> provider -> carriers -> tokens ->
 stores -> session.

@@ -30,7 +30,9 @@ FLOORS = [
     ["connection"],
     ["dependencies", "middleware"],
     ["gates", "routes", "sync_dependencies"],
-    ["setup", "commands"],
+    ["setup", "commands", "testing.application", "testing.session_clock"],
+    ["testing.empty_sessions", "testing.login_as"],
+    ["testing"],
     ["__init__", "__main__"],
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
@@ -40,7 +42,7 @@ DOORS = {
     "jose": {"tokens"},
     "redis": {"stores.redis_client", "stores.redis_urls"},
     "fastapi": {"dependencies", "gates", "routes", "setup", "sync_dependencies"},
-    "anyio": {"threads"},
+    "anyio": {"testing.login_as", "threads"},
     "pydantic_settings": {"settings"},
     "starlette": {
         "carriers",
@@ -55,6 +57,7 @@ DOORS = {
         "gates",
         "routes",
         "sync_dependencies",
+        "testing.login_as",
     },
 }
 NO_ROOMS = {"utils", "core", "types", "common", "helpers"}
