@@ -64,16 +64,8 @@ class AsyncClient(Client, Protocol):
 class LoginAs:
     """Logs clients in: `login_as(client, "anna")`, `await login_as(async_client, "anna")`."""
 
-    @overload
-    def __call__(
-        self,
-        client: AsyncClient,
-        user_id: str,
-        *,
-        claims: Mapping[str, str] | None = None,
-        data: Mapping[str, object] | None = None,
-        app: object = None,
-    ) -> Coroutine[Any, Any, Session]: ...
+    # In this order: to a type checker that does not find what TestClient is made of, it is any
+    # client.
     @overload
     def __call__(
         self,
@@ -84,6 +76,16 @@ class LoginAs:
         data: Mapping[str, object] | None = None,
         app: object = None,
     ) -> Session: ...
+    @overload
+    def __call__(
+        self,
+        client: AsyncClient,
+        user_id: str,
+        *,
+        claims: Mapping[str, str] | None = None,
+        data: Mapping[str, object] | None = None,
+        app: object = None,
+    ) -> Coroutine[Any, Any, Session]: ...
     def __call__(
         self,
         client: Client,
