@@ -158,7 +158,7 @@ async def read_profile(session: Annotated[Session, Depends(get_session)]) -> Pro
         theme=await session.get("theme", DEFAULT_THEME),
         created_at=session.created_at,
         expires_at=session.expires_at,
-        expires_in=max(0, int(session.expires_at - time.time())),
+        expires_in=int(session.expires_in),
     )
 
 

@@ -12,9 +12,10 @@ from importlib import import_module
 import pytest
 from fastapi.testclient import TestClient
 
-from fastapi_memsession import SessionSettings
+from fastapi_memsession import Session, SessionSettings
 
 RIGHT = {"username": "admin", "password": "123456"}
+DATA = {"login_time": 1_764_000_000, "login_ip": "testclient"}
 
 
 @pytest.fixture
@@ -45,16 +46,9 @@ def client(example, carrier, store_settings) -> Iterator[TestClient]:
 
 
 @pytest.fixture
-def log_in(client) -> Callable[[], None]:
-    """Log the client in and keep the token, as a browser or a program would."""
-
-    def log_in() -> None:
-        response = client.post("/login", json=RIGHT)
-        response.raise_for_status()
-        if "Authorization" in response.headers:
-            client.headers["Authorization"] = response.headers["Authorization"]
-
-    return log_in
+def log_in(client, login_as) -> Callable[[], Session]:
+    """Log the client in as the application does, and without its login."""
+    return lambda: login_as(client, "user_123", claims={"role": "admin"}, data=DATA)
 
 
 def test_login(client):
@@ -123,10 +117,10 @@ def test_profile_without_session(client):
     assert client.get("/profile").status_code == 401
 
 
-def test_profile(client, log_in):
+def test_profile(client):
     """The profile shows user, claims, login and times of the session."""
     before = int(time.time())
-    log_in()
+    keep_tokens(client, client.post("/login", json=RIGHT))
     response = client.get("/profile")
     after = time.time()
     assert response.status_code == 200
@@ -187,16 +181,27 @@ def test_logout(client, log_in):
     assert client.get("/profile", headers=token).status_code == 401
 
 
+def test_end(client, log_in, session_clock):
+    """A day without a use ends the session; each use begins another, as the profile tells."""
+    log_in()
+    session_clock.advance(86_399)
+    profile = client.get("/profile").json()
+    assert (profile["expires_at"], profile["expires_in"]) == (session_clock.now + 86_400, 86_400)
+    session_clock.advance(86_400)
+    assert client.get("/profile").status_code == 401
+
+
 def test_logout_without_session(client):
     """Who has no session is told so by nobody: logged out is what was asked for."""
     assert client.post("/logout").status_code == 204
 
 
-def log_in_with_pair(example, carrier) -> TestClient:
-    """Log a client in where there are refresh tokens."""
+@pytest.fixture
+def client_with_pair(example, carrier, login_as) -> TestClient:
+    """A client that is logged in where there are refresh tokens."""
     app = example.create_app(SessionSettings(env="test", carrier=carrier, refresh=True))
     client = TestClient(app)
-    keep_tokens(client, client.post("/login", json=RIGHT))
+    login_as(client, "user_123", data=DATA)
     return client
 
 
@@ -207,13 +212,13 @@ def keep_tokens(client, response) -> None:
             client.headers[name] = response.headers[name]
 
 
-def test_renewal(example, carrier):
+def test_renewal(client_with_pair, session_clock):
     """With refresh tokens the ready-made route goes on with the same session."""
-    client = log_in_with_pair(example, carrier)
+    client = client_with_pair
     client.put("/settings", json={"theme": "dark"}).raise_for_status()
-    response = client.post("/refresh")
-    assert response.status_code == 200
-    keep_tokens(client, response)
+    session_clock.advance(15 * 60)
+    assert client.get("/profile").status_code == 401
+    assert client.post("/refresh").status_code == 200
     assert client.get("/profile").json()["theme"] == "dark"
 
 
@@ -223,9 +228,9 @@ def test_renewal_is_off(client, log_in):
     assert client.post("/refresh").status_code == 404
 
 
-def test_logout_by_the_refresh_token(example, carrier):
+def test_logout_by_the_refresh_token(client_with_pair, carrier):
     """Who comes back after the access token's time logs out all the same."""
-    client = log_in_with_pair(example, carrier)
+    client = client_with_pair
     access = client.headers.pop("Authorization", None)
     held = {"Authorization": access} if access else {"Cookie": cookies(client)}
     if carrier == "cookie":
