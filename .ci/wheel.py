@@ -122,8 +122,10 @@ with tempfile.TemporaryDirectory() as folder:
     run(*install, f"{wheel}[testing]", "httpx", "pytest-asyncio", "pytest-cov")
     project = str(shutil.copytree(PROJECT, Path(folder) / "project"))
     for mode, (number, options) in MODES.items():
-        told = run_tests(python, project, mode, *options)
+        told = run_tests(python, project, mode, "--ignore=test_store.py", *options)
         assert re.search(rf"^{number} passed in ", told, re.MULTILINE), told
+        told = run_tests(python, project, mode, "test_store.py", *options)
+        assert re.search(r"^2\d\d passed in ", told, re.MULTILINE), told
     mypy = [sys.executable, "-m", "mypy", "--strict", "--allow-untyped-decorators"]
     run(*mypy, "--python-executable", python, ".", cwd=project)
 

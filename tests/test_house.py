@@ -32,7 +32,22 @@ FLOORS = [
     ["gates", "routes", "sync_dependencies"],
     ["setup", "commands", "testing.application", "testing.session_clock"],
     ["testing.empty_sessions", "testing.login_as"],
-    ["testing"],
+    ["testing", "testing.contract.model", "testing.contract.trial"],
+    [
+        "testing.contract.changes",
+        "testing.contract.claims",
+        "testing.contract.devices",
+        "testing.contract.endings",
+        "testing.contract.locks",
+        "testing.contract.logins",
+        "testing.contract.programs",
+        "testing.contract.records",
+        "testing.contract.rotation",
+        "testing.contract.stats",
+        "testing.contract.users",
+        "testing.contract.waiting",
+    ],
+    ["testing.contract"],
     ["__init__", "__main__"],
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -1,33 +1,6 @@
-"""Whether a store waits: what it says holds, for threads rely on it."""
-
-import threading
-from contextlib import suppress
-
-from fastapi_memsession.stores.base import SetValue
+"""Which stores wait: what the contract asks of those that do not depends on what they say."""
 
 
-def test_a_store_that_never_waits_needs_no_event_loop(kind, new_store, record, clock):
-    """What a session calls ends in its first step, in any thread; a store with a server waits."""
-    store = new_store()
-    assert store.waits is (kind.server is not None)
-    if store.waits:
-        return
-    kept, now = record(), clock()
-    results = []
-
-    def work():
-        for coroutine in (
-            store.create(kept, now=now, limit_per_user=None),
-            store.load(kept.key, now=now, renew_interval=0),
-            store.change(kept.key, [SetValue("a", b"1")], now=now, max_bytes=100),
-            store.set_claims(kept.key, {}, expected=kept.claims, now=now),
-            store.delete(kept.key, now=now, reason="logout"),
-            store.end_reason(kept.key, now=now),
-        ):
-            with suppress(StopIteration):
-                results.append(coroutine.send(None))
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    assert results == []  # none gave anything to wait for
+def test_a_store_with_a_server_waits(kind, new_store):
+    """And no other does."""
+    assert new_store().waits is (kind.server is not None)

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -30,8 +31,9 @@ from fastapi_memsession.stores.base import (
     SetDefault,
     SetValue,
 )
+from fastapi_memsession.testing.contract.model import MAX_BYTES, Model, Sessions, expect
+from fastapi_memsession.testing.contract.trial import Trial
 from fastapi_memsession.values import decode_value
-from tests.contract.model import MAX_BYTES, Model, Sessions, expect
 
 USERS = ["anna", "bert", ""]
 KEYS = st.sampled_from(["a", "b", "", ":a"])
@@ -50,31 +52,31 @@ CHANGES = st.lists(
 AGES = st.sampled_from([None, 0.0, 0.5, 40.0, 650.0])  # seconds since something, if it was at all
 
 
-def machine_for(new_store):
+def machine_for(new_store: Any) -> Any:
     class Comparison(RuleBasedStateMachine):
         sessions = Bundle("sessions")
 
         @initialize()
-        def start(self):
+        def start(self) -> None:
             self.loop = asyncio.new_event_loop()
             self.store = new_store()
             self.run(self.store.open())
             self.model = Sessions()
             self.made: list[SessionKey] = []
 
-        def teardown(self):
+        def teardown(self) -> None:
             if hasattr(self, "loop"):
                 self.run(self.store.aclose())
                 self.loop.close()
 
-        def run(self, call):
+        def run(self, call: Any) -> Any:
             return self.loop.run_until_complete(call)
 
-        def new_id(self):
+        def new_id(self) -> Any:
             """Ids in no order, yet the same in each run of the same program."""
             return hashlib.sha256(bytes([len(self.made)])).hexdigest()[:43]
 
-        def ago(self, seconds):
+        def ago(self, seconds: Any) -> Any:
             return None if seconds is None else self.model.now - seconds
 
         @rule(
@@ -86,7 +88,9 @@ def machine_for(new_store):
             claims=CLAIMS,
             began=AGES,
         )
-        def create(self, *, user, expiration, limit, data, claims, began):
+        def create(
+            self, *, user: Any, expiration: Any, limit: Any, data: Any, claims: Any, began: Any
+        ) -> Any:
             now, since = self.model.now, self.ago(began)
             record = SessionRecord(
                 user_id=user,
@@ -117,7 +121,7 @@ def machine_for(new_store):
             return record.key
 
         @rule(key=sessions, other=sessions)
-        def offer_an_id_that_is_taken(self, key, other):
+        def offer_an_id_that_is_taken(self, key: SessionKey, other: Any) -> None:
             """Of a dead session, it may be swept or not yet: nobody knows."""
             taken = SessionKey(key.user_id, other.session_id)
             if not (self.model.live(taken) or self.model.reason(taken)):
@@ -133,7 +137,7 @@ def machine_for(new_store):
                     self.run(self.store.create(again, now=now, limit_per_user=1))
 
         @rule(seconds=st.sampled_from([0.25, 1.0, 4.75, 30.0, 60.0, 540.0]))
-        def let_time_pass(self, seconds):
+        def let_time_pass(self, seconds: Any) -> None:
             self.model.now += seconds
 
         @rule(
@@ -141,7 +145,7 @@ def machine_for(new_store):
             interval=st.sampled_from([None, 0, 3.0, 1000.0]),
             generation=st.sampled_from([None, 0, 1, 2]),
         )
-        def load(self, key, interval, generation):
+        def load(self, key: SessionKey, interval: Any, generation: Any) -> None:
             now = self.model.now
             call = self.store.load(key, now=now, renew_interval=interval, generation=generation)
             record, model = self.run(call), self.model.live(key)
@@ -157,9 +161,10 @@ def machine_for(new_store):
             assert model.matches(record)
 
         @rule(key=sessions, changes=CHANGES)
-        def change(self, key, changes):
+        def change(self, key: SessionKey, changes: Any) -> None:
             model = self.model.live(key)
-            expected = expected_error = None
+            expected: Any = None
+            expected_error: Any = None
             if model is not None:
                 try:
                     expected = expect(dict(model.data), changes)
@@ -182,7 +187,7 @@ def machine_for(new_store):
                 model.data = data
 
         @rule(key=sessions, claims=CLAIMS, expected=st.one_of(st.none(), CLAIMS))
-        def set_claims(self, key, claims, expected):
+        def set_claims(self, key: SessionKey, claims: Any, expected: Any) -> None:
             """Expect what is there, or something else."""
             model = self.model.live(key)
             if expected is None:
@@ -196,7 +201,7 @@ def machine_for(new_store):
                 assert model.matches(record)
 
         @rule(target=sessions, key=sessions, confirmed=AGES)
-        def rename(self, key, confirmed):
+        def rename(self, key: SessionKey, confirmed: Any) -> Any:
             model, now, confirmed_at = self.model.live(key), self.model.now, self.ago(confirmed)
             new_id = self.new_id()
             call = self.store.rename(key, new_id, now=now, confirmed_at=confirmed_at)
@@ -218,7 +223,7 @@ def machine_for(new_store):
             back=st.sampled_from([0, 0, 0, 1, 1, 2, -1]),
             grace=st.sampled_from([0, 1, 10]),
         )
-        def rotate(self, key, back, grace):
+        def rotate(self, key: SessionKey, back: Any, grace: Any) -> None:
             """Show the token that is current, or one so many generations before it."""
             model = self.model.live(key)
             generation = model.generation - back if model else 0
@@ -229,14 +234,14 @@ def machine_for(new_store):
             assert record is None or self.model.models[key].matches(record)
 
         @rule(key=sessions, reason=st.sampled_from(["logout", "undone"]))
-        def delete(self, key, reason):
+        def delete(self, key: SessionKey, reason: Any) -> None:
             ended = self.run(self.store.delete(key, now=self.model.now, reason=reason))
             assert ended == (self.model.live(key) is not None)
             if ended:
                 self.model.end(key, reason)
 
         @rule(key=sessions, keep=st.booleans())
-        def delete_user(self, key, keep):
+        def delete_user(self, key: SessionKey, keep: Any) -> None:
             now, kept = self.model.now, key.session_id if keep else None
             call = self.store.delete_user(key.user_id, now=now, keep=kept, reason="revoked")
             ended = self.run(call)
@@ -247,11 +252,11 @@ def machine_for(new_store):
             self.model.revoked[key.user_id] = now
 
         @rule(budget=st.sampled_from([1, 2, 100]))
-        def sweep(self, budget):
+        def sweep(self, budget: Any) -> None:
             self.run(self.store.sweep(now=self.model.now, budget=budget))
 
         @invariant()
-        def the_same_sessions_live(self):
+        def the_same_sessions_live(self) -> None:
             if not hasattr(self, "loop"):
                 return
             now = self.model.now
@@ -264,12 +269,12 @@ def machine_for(new_store):
                 ]
 
         @invariant()
-        def every_end_has_its_reason(self):
+        def every_end_has_its_reason(self) -> None:
             """Of every session that was ever made."""
             if not hasattr(self, "loop"):
                 return
 
-            async def reasons():
+            async def reasons() -> Any:
                 calls = (self.store.end_reason(key, now=self.model.now) for key in self.made)
                 return await asyncio.gather(*calls)
 
@@ -278,9 +283,12 @@ def machine_for(new_store):
     return Comparison
 
 
-def test_a_store_does_what_the_model_does(new_store, programs):
-    """Whatever the order of calls and the passing of time."""
-    run_state_machine_as_test(
-        machine_for(new_store),
-        settings=settings(max_examples=programs, stateful_step_count=40, deadline=None),
-    )
+class Programs(Trial):
+    """Random programs, compared with a model."""
+
+    def test_a_store_does_what_the_model_does(self, new_store: Any, programs: Any) -> None:
+        """Whatever the order of calls and the passing of time."""
+        run_state_machine_as_test(
+            machine_for(new_store),
+            settings=settings(max_examples=programs, stateful_step_count=40, deadline=None),
+        )

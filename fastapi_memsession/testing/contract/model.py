@@ -1,5 +1,7 @@
 """What a store does, on plain values and too simple to be wrong. Knows the contract, no store."""
 
+from typing import Any
+
 from fastapi_memsession import SessionDataError, SessionKey, SessionRecord, SessionTooLarge
 from fastapi_memsession.stores.base import (
     LOGIN_SECONDS,
@@ -21,6 +23,17 @@ COMPARED = (
 class Model:
     """One session: a dict of plain values, and fields that may be written."""
 
+    claims: Any
+    created_at: float
+    last_seen_at: float
+    expires_at: float
+    deadline: float
+    confirmed_at: float
+    user_agent: str | None
+    generation: int
+    used_generation: int
+    rotated_at: float
+
     def __init__(self, record: SessionRecord) -> None:
         self.user_id = record.user_id
         self.data = {key: decode_value(value) for key, value in record.data.items()}
@@ -28,11 +41,11 @@ class Model:
         for name in COMPARED:
             setattr(self, name, getattr(record, name))
 
-    def use(self, now):
+    def use(self, now: Any) -> None:
         self.last_seen_at = now
         self.expires_at = min(now + self.expiration, self.deadline)
 
-    def matches(self, record) -> bool:
+    def matches(self, record: Any) -> bool:
         data = {key: decode_value(value) for key, value in record.data.items()}
         return data == self.data and all(
             getattr(self, name) == getattr(record, name) for name in COMPARED
@@ -48,26 +61,26 @@ class Sessions:
         self.endings: dict[SessionKey, tuple[str, float]] = {}
         self.revoked: dict[str, float] = {}
 
-    def live(self, key) -> Model | None:
+    def live(self, key: SessionKey) -> Model | None:
         model = self.models.get(key)
         return model if model and self.now < model.expires_at else None
 
-    def of_user(self, user) -> list[SessionKey]:
+    def of_user(self, user: Any) -> list[SessionKey]:
         mine = [key for key in self.models if key.user_id == user and self.live(key)]
         return sorted(mine, key=lambda key: (self.models[key].created_at, key))
 
-    def end(self, key, reason) -> None:
+    def end(self, key: SessionKey, reason: Any) -> None:
         self.endings[key] = reason, self.models.pop(key).deadline
 
-    def reason(self, key) -> str | None:
+    def reason(self, key: SessionKey) -> str | None:
         reason, deadline = self.endings.get(key, (None, 0.0))
         return reason if self.now < deadline else None
 
-    def stops(self, user, since) -> bool:
+    def stops(self, user: Any, since: Any) -> bool:
         revoked_at = self.revoked.get(user, float("-inf"))
         return since is not None and since < revoked_at and self.now - revoked_at < LOGIN_SECONDS
 
-    def rotate(self, key, generation, grace) -> str:
+    def rotate(self, key: SessionKey, generation: Any, grace: Any) -> str:
         model = self.live(key)
         if model is None or not 0 <= generation <= model.generation:
             return "gone"
@@ -84,7 +97,7 @@ class Sessions:
         return "reused"
 
 
-def expect(data, changes):
+def expect(data: Any, changes: Any) -> Any:
     """Apply changes to plain values, by the words of the contract."""
     before, values = dict(data), []
     for change in changes:

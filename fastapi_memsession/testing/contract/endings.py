@@ -1,0 +1,200 @@
+"""Endings: why a session is no more, for as long as its tokens could live, and no longer."""
+
+from typing import Any, get_args
+
+import pytest
+
+from fastapi_memsession import SessionEnded, SessionIdTaken, SessionKey, SessionRecord
+from fastapi_memsession.errors import EndReason
+from fastapi_memsession.records import new_session_id
+from fastapi_memsession.stores.base import SetValue
+from fastapi_memsession.testing.contract.trial import ODD_TEXTS, Trial, TrialClock, create, load
+
+
+async def evict(store: Any, key: SessionKey, clock: TrialClock, record: Any) -> None:
+    clock.advance(1)
+    await create(store, record(), clock, limit=1)
+
+
+async def rename(store: Any, key: SessionKey, clock: TrialClock, record: Any) -> None:
+    await store.rename(key, new_session_id(), now=clock())
+
+
+async def reuse(store: Any, key: SessionKey, clock: TrialClock, record: Any) -> None:
+    for generation in (0, 1, 0):
+        await store.rotate(key, generation, now=clock(), grace=10)
+
+
+async def revoke_all(store: Any, key: SessionKey, clock: TrialClock, record: Any) -> None:
+    await store.delete_user(key.user_id, now=clock(), reason="revoked")
+
+
+async def log_out(store: Any, key: SessionKey, clock: TrialClock, record: Any) -> None:
+    await store.delete(key, now=clock(), reason="logout")
+
+
+WAYS = {
+    "evicted": evict, "replaced": rename, "reused": reuse, "revoked": revoke_all, "logout": log_out
+}  # fmt: skip
+
+
+class Endings(Trial):
+    """Endings: why a session is no more, for as long as its tokens could live, and no longer."""
+
+    @pytest.fixture(params=WAYS)
+    def end(
+        self, request: Any, store: Any, kept: SessionRecord, clock: TrialClock, record: Any
+    ) -> Any:
+        """End the session `kept` in one of the ways there are, and return the reason."""
+
+        async def end() -> Any:
+            await WAYS[request.param](store, kept.key, clock, record)
+            return request.param
+
+        return end
+
+    @pytest.fixture
+    def reason_of(self, store: Any, clock: TrialClock) -> Any:
+        async def reason_of(record: Any) -> Any:
+            return await store.end_reason(record.key, now=clock())
+
+        return reason_of
+
+    async def test_every_way_to_end_leaves_its_reason(
+        self, store: Any, kept: SessionRecord, clock: TrialClock, end: Any
+    ) -> None:
+        """Told from then on, and by nothing before."""
+        assert await store.end_reason(kept.key, now=clock()) is None
+        reason = await end()
+        assert await load(store, kept.key, clock) is None
+        assert await store.end_reason(kept.key, now=clock()) == reason
+
+    @pytest.mark.parametrize("reason", get_args(EndReason))
+    async def test_any_reason_is_remembered_as_it_was_given(
+        self, store: Any, record: Any, clock: TrialClock, reason: Any
+    ) -> None:
+        """By one session's end, and by the end of all of a user's."""
+        one, other = record(), record("bert")
+        await create(store, one, clock)
+        await create(store, other, clock)
+        await store.delete(one.key, now=clock(), reason=reason)
+        await store.delete_user("bert", now=clock(), reason=reason)
+        assert await store.end_reason(one.key, now=clock()) == reason
+        assert await store.end_reason(other.key, now=clock()) == reason
+
+    async def test_a_reason_is_remembered_until_the_deadline(
+        self, store: Any, kept: SessionRecord, clock: TrialClock, end: Any
+    ) -> None:
+        """By the caller's clock, long after the idle expiration, to the last instant."""
+        reason = await end()
+        clock.now = kept.deadline - 0.001
+        await store.sweep(now=clock(), budget=100)
+        assert await store.end_reason(kept.key, now=clock()) == reason
+        clock.now = kept.deadline
+        assert await store.end_reason(kept.key, now=clock()) is None
+        await store.sweep(now=clock(), budget=100)
+        assert await store.end_reason(kept.key, now=clock()) is None
+
+    async def test_a_session_that_merely_expired_has_no_reason(
+        self, store: Any, kept: SessionRecord, reason_of: Any, clock: TrialClock
+    ) -> None:
+        """Whoever tries to end it then, before a sweep or after."""
+        clock.advance(100)
+        assert await reason_of(kept) is None
+        assert not await store.delete(kept.key, now=clock(), reason="logout")
+        assert await store.delete_user("anna", now=clock(), reason="revoked") == []
+        assert (await store.rotate(kept.key, 5, now=clock(), grace=10)).outcome == "gone"
+        assert await store.rename(kept.key, new_session_id(), now=clock()) is None
+        assert await reason_of(kept) is None
+        await store.sweep(now=clock(), budget=100)
+        assert await reason_of(kept) is None
+
+    async def test_the_first_reason_stays(
+        self, store: Any, kept: SessionRecord, clock: TrialClock, end: Any
+    ) -> None:
+        """Ending what has ended is quiet, whichever way it is tried."""
+        reason = await end()
+        assert not await store.delete(kept.key, now=clock(), reason="undone")
+        assert kept.session_id not in await store.delete_user("anna", now=clock(), reason="undone")
+        assert (await store.rotate(kept.key, 0, now=clock(), grace=10)) == ("gone", None)
+        assert await store.end_reason(kept.key, now=clock()) == reason
+
+    async def test_a_session_of_another_user_has_no_reason(
+        self, store: Any, kept: SessionRecord, clock: TrialClock
+    ) -> None:
+        """An id alone tells nothing, nor does a session that never was."""
+        await store.delete(kept.key, now=clock(), reason="logout")
+        for user in ("bert", "", "ann", "anna "):
+            assert await store.end_reason(SessionKey(user, kept.session_id), now=clock()) is None
+        assert await store.end_reason(SessionKey("anna", "never-made"), now=clock()) is None
+
+    async def test_an_id_that_is_remembered_is_taken(
+        self, store: Any, kept: SessionRecord, record: Any, clock: TrialClock, end: Any
+    ) -> None:
+        """For a login and for a new id; neither brings the session back, and nothing is changed."""
+        reason = await end()
+        other = record(data={"a": b"1"})
+        await create(store, other, clock)
+        before = await store.list_user("anna", now=clock())
+        clock.advance(1)
+        with pytest.raises(SessionIdTaken, match="taken"):
+            await create(store, record(session_id=kept.session_id), clock, limit=1)
+        with pytest.raises(SessionIdTaken, match="taken"):
+            await store.rename(other.key, kept.session_id, now=clock(), confirmed_at=clock())
+        assert await load(store, other.key, clock) == other
+        assert await load(store, kept.key, clock) is None
+        assert await store.list_user("anna", now=clock()) == before
+        assert await store.end_reason(kept.key, now=clock()) == reason
+
+    async def test_what_is_remembered_is_no_session(
+        self, store: Any, kept: SessionRecord, clock: TrialClock, end: Any
+    ) -> None:
+        """For no call there is: it is not listed, counted, changed, swept or swept into life."""
+        reason = await end()
+        now = clock()
+        assert await load(store, kept.key, clock, renew=0, generation=1) is None
+        assert await store.change(kept.key, [SetValue("a", b"1")], now=now, max_bytes=99) is None
+        assert await store.set_claims(kept.key, {}, expected=kept.claims, now=now) is None
+        assert await store.rename(kept.key, new_session_id(), now=now) is None
+        listed = {info.session_id for info in await store.list_user("anna", now=now)}
+        assert kept.session_id not in listed
+        assert {info.session_id async for info in store.scan(now=now)} == listed
+        assert await store.count(now=now) == len(listed)
+        assert await store.sweep(now=now, budget=100) == 0
+        assert await load(store, kept.key, clock) is None
+        assert await store.end_reason(kept.key, now=clock()) == reason
+
+    async def test_ending_the_others_leaves_the_kept_one_without_a_reason(
+        self, store: Any, kept: SessionRecord, record: Any, reason_of: Any, clock: TrialClock
+    ) -> None:
+        """It lives, and other users' sessions do."""
+        others = [record(), record("bert")]
+        for made in others:
+            await create(store, made, clock)
+        await store.delete_user("anna", now=clock(), keep=kept.session_id, reason="revoked")
+        assert [await reason_of(made) for made in (kept, *others)] == [None, "revoked", None]
+
+    async def test_the_dead_are_not_evicted(
+        self, store: Any, kept: SessionRecord, record: Any, reason_of: Any, clock: TrialClock
+    ) -> None:
+        """Only a live session makes room, and is told why."""
+        clock.advance(100)
+        await create(store, record(), clock, limit=1)
+        assert await reason_of(kept) is None
+
+    @pytest.mark.parametrize("user", ODD_TEXTS)
+    async def test_any_user_id_has_its_own_endings(
+        self, store: Any, record: Any, clock: TrialClock, user: Any
+    ) -> None:
+        """And its own logins that are stopped."""
+        mine, other = record(user), record("anna")
+        await create(store, mine, clock)
+        await create(store, other, clock)
+        began = clock()
+        clock.advance(1)
+        await store.delete_user(user, now=clock(), reason="revoked")
+        assert await store.end_reason(mine.key, now=clock()) == "revoked"
+        assert await store.end_reason(other.key, now=clock()) is None
+        with pytest.raises(SessionEnded):
+            await create(store, record(user), clock, since=began)
+        await create(store, record("anna"), clock, since=began)

@@ -1,0 +1,47 @@
+"""The suite itself: it finds faults, and tells whoever begins what to write."""
+
+import pytest
+
+BROKEN = """
+import pytest
+from fastapi_memsession import MemoryStore
+from fastapi_memsession.testing.contract import SessionStoreContract
+
+
+class Revives(MemoryStore):
+    async def delete(self, key, *, now, reason):
+        return await self.load(key, now=now, renew_interval=None) is not None
+
+
+class TestRevives(SessionStoreContract):
+    @pytest.fixture
+    def new_store(self):
+        return Revives
+
+
+class TestNothing(SessionStoreContract):
+    pass
+"""
+
+
+@pytest.fixture
+def outcomes(pytester):
+    """Run it with no plugin for async tests."""
+    pytester.makepyfile(BROKEN)
+    return lambda *options: pytester.inline_run("-p", "no:asyncio", "-p", "no:anyio", *options)
+
+
+@pytest.mark.parametrize("name", ["delete_ends_once", "does_what_the_model_does", "log"])
+def test_a_store_that_forgets_to_delete_fails(outcomes, name):
+    """In the tests that are about that."""
+    result = outcomes("-k", f"Revives and {name}")
+    _, skipped, failed = result.listoutcomes()
+    assert failed
+    assert not skipped
+
+
+def test_whoever_writes_no_store_is_told_what_to_write(outcomes, pytester):
+    """By name."""
+    result = outcomes("-k", "Nothing and test_delete_ends_once")
+    (report,) = result.getfailures()
+    assert "TestNothing needs a fixture `new_store` that returns a function" in report.longreprtext
