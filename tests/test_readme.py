@@ -53,13 +53,13 @@ def test_the_second_application_runs_as_printed():
     assert client.get("/").json() == "Hello stranger"
 
 
-def test_the_example_of_a_test_is_one():
+def test_the_example_of_a_test_is_one(login_as, session_clock):
     """It passes, and fails when the session does not end."""
     names = run(PYTHON[2])
-    names["test_a_session_ends_after_an_hour_without_use"]()
-    names = run(PYTHON[2].replace("+= 3600", "+= 60"))
+    names["test_a_session_ends_after_an_hour_without_use"](login_as, session_clock)
+    names = run(PYTHON[2].replace("advance(3600)", "advance(60)"))
     with pytest.raises(AssertionError):
-        names["test_a_session_ends_after_an_hour_without_use"]()
+        names["test_a_session_ends_after_an_hour_without_use"](login_as, session_clock)
 
 
 def test_the_transcript_is_what_happens(tmp_path):
