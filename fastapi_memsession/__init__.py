@@ -12,6 +12,7 @@ know of each other; none looks further down:
     records.py        frozen values: Claims, SessionRecord, SessionInfo, TokenPair
     events.py         what happens to sessions, for whoever watches
     values.py         the one codec of stored values
+    shapes.py         models as values by key, and back
     threads.py        blocking calls of async code
     tokens.py         claims to JWT and back; the only importer of jose
     strangers.py      says, while you develop, that another process signed a token
@@ -20,6 +21,7 @@ know of each other; none looks further down:
     session_data.py   the data of a session: reads, and writes that are done
     session.py        Session: what an endpoint works with
     sync_session.py   SyncSession: the same for `def` endpoints
+    typed_session.py  Session[Model]: data of a shape
     logins.py         the record that a login makes, of checked parts
     issuer.py         the tokens of a session, and how they reach the client
     claims.py         changing the claims of live sessions
@@ -59,6 +61,7 @@ from fastapi_memsession.dependencies import (
     logout_session,
     peek_session,
     renew_session,
+    session_of,
 )
 from fastapi_memsession.errors import (
     CredentialConflict,
@@ -69,6 +72,7 @@ from fastapi_memsession.errors import (
     NotAuthenticated,
     NotPermitted,
     SessionDataError,
+    SessionDataMismatch,
     SessionEnded,
     SessionError,
     SessionIdTaken,
@@ -104,8 +108,10 @@ from fastapi_memsession.sync_dependencies import (
     login_session_sync,
     logout_session_sync,
     renew_session_sync,
+    sync_session_of,
 )
 from fastapi_memsession.sync_session import SyncSession
+from fastapi_memsession.typed_session import typed_session
 
 __version__ = "0.1.0"
 
@@ -129,6 +135,7 @@ __all__ = [
     "OptionalSyncSession",
     "Session",
     "SessionDataError",
+    "SessionDataMismatch",
     "SessionEnded",
     "SessionError",
     "SessionEvent",
@@ -162,6 +169,9 @@ __all__ = [
     "renew_session",
     "renew_session_sync",
     "require",
+    "session_of",
     "session_router",
     "setup_sessions",
+    "sync_session_of",
+    "typed_session",
 ]

@@ -1,6 +1,6 @@
 """What endpoints declare and call. The walk of a request begins here."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import Annotated
 
@@ -11,6 +11,8 @@ from fastapi_memsession.connection import state_of
 from fastapi_memsession.errors import NotAuthenticated
 from fastapi_memsession.provider import SessionProvider
 from fastapi_memsession.session import Session
+from fastapi_memsession.shapes import DataT, shape_of
+from fastapi_memsession.typed_session import TypedSession
 
 
 async def get_session(connection: HTTPConnection) -> Session:
@@ -42,6 +44,32 @@ async def peek_session(connection: HTTPConnection) -> Session:
 async def get_provider(connection: HTTPConnection) -> SessionProvider:
     """Return the provider of the application that serves this request."""
     return state_of(connection).provider
+
+
+def session_of(
+    model: type[DataT], *, fresh: Callable[[], DataT] | None = None
+) -> Callable[..., Awaitable[Session[DataT]]]:
+    """Return a dependency that gives the session, whose data have the shape of `model`.
+
+    `CartSession = Annotated[Session[Cart], Depends(session_of(Cart))]`: then `await
+    session.data()` is a Cart, and `await session.save(cart)` stores what changed in it. Loaded
+    once, whatever else asks for the session; answers as `get_session` does.
+
+    Args:
+        model: a Pydantic model, dataclass or TypedDict; each of its fields is a key.
+        fresh: makes what to begin anew with where the data do not fit the model, as those of an
+            older deployment may not; `Cart` itself if all of its fields have defaults. Without
+            it, `data()` raises SessionDataMismatch, which is answered with 422.
+
+    Raises:
+        SessionUsageError: the model has no fields.
+    """
+    shape = shape_of(model)
+
+    async def give(session: Session = Depends(get_session)) -> Session[DataT]:
+        return TypedSession(session, shape, fresh)
+
+    return give
 
 
 CurrentSession = Annotated[Session, Depends(get_session)]

@@ -9,6 +9,7 @@
     |- CrossOriginRefused      another site's page sent this request
     |- NotPermitted            the session lives, but may not do this
     |- SessionDataError        a value, key, claim or user id that cannot be stored
+    |  |- SessionDataMismatch  ... or what is stored does not fit the model
     |  `- SessionTooLarge      ... because of its size
     |- StoreUnavailable        the store cannot answer now
     |  |- StoreFull            ... because it holds as many sessions as it may
@@ -139,6 +140,18 @@ class NotPermitted(SessionError):
 
 class SessionDataError(SessionError, ValueError):
     """A value cannot be stored, or not be read as the type asked for. Nothing was changed."""
+
+
+class SessionDataMismatch(SessionDataError):
+    """The data of a session do not fit the model that they are read into.
+
+    Attributes:
+        fields: the names of those that do not; an empty one if it is the model as a whole.
+    """
+
+    def __init__(self, message: str, *, fields: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.fields = fields
 
 
 class SessionTooLarge(SessionDataError):

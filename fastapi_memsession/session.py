@@ -6,15 +6,19 @@ the response: see `connection.py`.
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from typing import Generic
 
 from fastapi_memsession.errors import SessionUsageError
 from fastapi_memsession.records import Claims, SessionRecord, new_session_id
 from fastapi_memsession.session_data import Keeper, SessionData, held_leases
+from fastapi_memsession.shapes import DataT
 from fastapi_memsession.stores.base import SessionStore
 
 
-class Session(SessionData):
+class Session(SessionData, Generic[DataT]):
     """A live session. Get one by `Depends(get_session)` or from `login_session`.
+
+    `Session[Cart]` is one whose data have the shape of Cart: see `session_of`.
 
     Every awaitable method raises SessionEnded if this request destroyed the session, every write
     also if anyone else did or if it expired, and StoreUnavailable if the store cannot answer.
@@ -116,6 +120,33 @@ class Session(SessionData):
             await self.reload()
             with self.under(lease):
                 yield
+
+    async def data(self) -> DataT:
+        """Return the data as the model that the session was declared with; see `session_of`.
+
+        Each call gives a model of its own. Other keys than its fields are left to the model, as
+        its configuration of extra fields says.
+
+        Raises:
+            SessionDataMismatch: the data do not fit, and there is no `fresh` to begin anew with.
+            SessionUsageError: the session was declared without a model.
+        """
+        raise _shapeless()
+
+    async def save(self, data: DataT) -> None:  # noqa: ARG002 - see TypedSession
+        """Store the fields of a model that changed since it was read, in one atomic step.
+
+        The other fields are left as they are in the store, whoever wrote them meanwhile. A field
+        that is None is stored; a key that is no longer there, as in a TypedDict, is removed. Of a
+        model that was copied, or made anew, those fields are stored that differ from the model
+        read last, or else from the data that the request loaded.
+
+        Raises:
+            SessionDataError: a field cannot be stored, or not be read back. Nothing was changed.
+            SessionTooLarge: the session would become too large. Nothing was changed.
+            SessionUsageError: the session was declared without a model.
+        """
+        raise _shapeless()
 
     async def refresh(self) -> None:
         """Extend the idle expiration now, up to the max lifetime, and read the record again."""
@@ -235,3 +266,10 @@ class Session(SessionData):
             self.untold = True
         self._record = record
         self._data = record.data
+
+
+def _shapeless() -> SessionUsageError:
+    return SessionUsageError(
+        "This session was not told the shape of its data: declare Depends(session_of(Model)) "
+        "instead of Depends(get_session), or call typed_session(session, Model)."
+    )

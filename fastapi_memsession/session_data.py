@@ -8,7 +8,7 @@ import threading
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar, overload
+from typing import Any, NamedTuple, Protocol, TypeVar, overload
 
 from fastapi_memsession.clock import Clock
 from fastapi_memsession.errors import EndReason, SessionDataError, SessionEnded
@@ -61,15 +61,25 @@ class Keeper(Protocol):
         ...
 
 
+class Origin(NamedTuple):
+    """Where a model came from that was read from the data, or saved: its fields at that time."""
+
+    value: object
+    shape: object
+    fields: Mapping[str, bytes]
+
+
 @dataclass(frozen=True, slots=True)
 class Shared:
     """What several handles on one session have in common.
 
     Attributes:
         guard: lets one thread at a time write, and note what it wrote.
+        origins: of the models that were read or saved last; see `typed_session.py`.
     """
 
     guard: threading.RLock = field(default_factory=threading.RLock)
+    origins: list[Origin] = field(default_factory=list, repr=False)
 
 
 class SessionData:

@@ -4,7 +4,7 @@ The dependencies themselves are async: a sync one would cost a thread of its own
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import Annotated
 
@@ -17,8 +17,10 @@ from fastapi_memsession.dependencies import (
     login_session,
     logout_session,
     renew_session,
+    session_of,
 )
 from fastapi_memsession.session import Session
+from fastapi_memsession.shapes import DataT
 from fastapi_memsession.sync_session import SyncSession
 from fastapi_memsession.threads import finish_on, worker_loop
 
@@ -36,6 +38,21 @@ async def get_optional_sync_session(
 ) -> SyncSession | None:
     """Return the live session for a `def` endpoint, None without one."""
     return None if session is None else SyncSession(session, asyncio.get_running_loop())
+
+
+def sync_session_of(
+    model: type[DataT], *, fresh: Callable[[], DataT] | None = None
+) -> Callable[..., Awaitable[SyncSession[DataT]]]:
+    """Return a dependency for `def` endpoints, whose session has data of the shape of `model`.
+
+    Takes and promises what `session_of` does.
+    """
+    typed = session_of(model, fresh=fresh)
+
+    async def give(session: Session[DataT] = Depends(typed)) -> SyncSession[DataT]:
+        return SyncSession(session, asyncio.get_running_loop())
+
+    return give
 
 
 CurrentSyncSession = Annotated[SyncSession, Depends(get_sync_session)]

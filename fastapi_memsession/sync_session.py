@@ -8,17 +8,18 @@ thread itself where the store never waits, and on the event loop where it does.
 import asyncio
 from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeVar, overload
+from typing import Any, Generic, TypeVar, overload
 
 from fastapi_memsession.records import Claims
 from fastapi_memsession.session import Session
+from fastapi_memsession.shapes import DataT
 from fastapi_memsession.threads import finish_here, finish_on, held_on
 
 T = TypeVar("T")
 D = TypeVar("D")
 
 
-class SyncSession:
+class SyncSession(Generic[DataT]):
     """A live session whose calls block. Get one by `Depends(get_sync_session)` in a `def` endpoint.
 
     For threads: those in which FastAPI runs `def` endpoints and dependencies, and any of your own,
@@ -32,7 +33,7 @@ class SyncSession:
 
     __slots__ = ("_guard", "_loop", "_session", "_waits")
 
-    def __init__(self, session: Session, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, session: Session[DataT], loop: asyncio.AbstractEventLoop) -> None:
         self._session = session
         self._loop = loop
         self._waits = session.store.waits
@@ -148,6 +149,14 @@ class SyncSession:
             self.reload()
             with session.under(lease):
                 yield
+
+    def data(self) -> DataT:
+        """Return the data as the model that the session was declared with. See Session.data."""
+        return finish_here(self._session.data(), self._guard)
+
+    def save(self, data: DataT) -> None:
+        """Store the fields of a model that changed since it was read. See Session.save."""
+        self._do(self._session.save(data))
 
     def refresh(self) -> None:
         """Extend the idle expiration now, up to the max lifetime, and read the record again."""

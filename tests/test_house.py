@@ -15,7 +15,7 @@ HOUSE = Path(fastapi_memsession.__file__).parent
 FLOORS = [
     ["clock", "errors"],
     ["checks", "records", "threads", "values"],
-    ["audit", "events", "settings"],
+    ["audit", "events", "settings", "shapes"],
     ["tokens", "carriers", "logins", "stores", "stores.base", "stores.leases"],
     ["stores.changes", "stores.endings", "stores.expiry", "stores.siblings", "stores.packing"],
     ["stores.redis_layout", "stores.redis_urls", "stores.shelf"],
@@ -25,7 +25,7 @@ FLOORS = [
     ["stores.chosen", "stores.snapshot", "strangers"],
     ["session_data", "issuer"],
     ["session", "claims"],
-    ["provider", "origins", "answers", "sync_session"],
+    ["provider", "origins", "answers", "sync_session", "typed_session"],
     ["response", "cleanup"],
     ["connection"],
     ["dependencies", "middleware"],

@@ -26,3 +26,12 @@ def test_the_application_in_threads_runs_as_printed():
     assert booked == [200, 200, 409]
     assert client.post("/logout", headers=headers).status_code == 200
     assert client.get("/profile", headers=headers).status_code == 401
+
+
+def test_the_application_with_typed_data_runs_as_printed():
+    """Each endpoint changes its own field."""
+    client = application("typed-data.md")
+    headers = {"Authorization": client.post("/login").headers["authorization"]}
+    assert client.put("/coupon/ten", headers=headers).status_code == 200
+    added = client.post("/items/tea", headers=headers).json()
+    assert added == {"items": ["tea"], "coupon": "ten"}
