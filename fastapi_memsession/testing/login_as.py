@@ -129,7 +129,8 @@ class LoginAs:
         if portal is not None:
             return portal.call(log_in)  # type: ignore[no-any-return]
         with start_blocking_portal() as portal:
-            return portal.call(log_in)
+            session: Session = portal.call(log_in)
+            return session
 
 
 def _is_async(client: Client) -> bool:
