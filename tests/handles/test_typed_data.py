@@ -142,6 +142,14 @@ async def test_a_new_model_is_compared_with_what_the_request_loaded(session, car
     assert await stored(again, session) == {"n": 1, "note": "theirs", "items": ["tea"]}
 
 
+async def test_models_of_several_shapes_are_kept_apart(session, cart_session, again):
+    """Each is compared with one of its own."""
+    cart = await cart_session.data()
+    await typed_session(session, CartDict).data()
+    await cart_session.save(cart.model_copy(update={"note": "mine"}))
+    assert await stored(again, session) == {"n": 1, "note": "mine"}
+
+
 async def test_what_is_remembered_is_bounded(session, cart_session):
     """A WebSocket may read on for ever."""
     carts = [await cart_session.data() for _ in range(50)]
