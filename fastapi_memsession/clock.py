@@ -32,7 +32,6 @@ class Clock:
     def follow(self, source: Callable[[], float]) -> Callable[[], float]:
         """Take the time from another source from now on; return the one before."""
         before, self._source = self._source, source
-        self.wake()
         return before
 
     def wake(self) -> None:
