@@ -25,6 +25,7 @@ from fastapi_memsession.stores.changes import not_a_number, sum_out_of_range
 from fastapi_memsession.stores.leases import lease_ran_out
 from fastapi_memsession.stores.redis_client import RedisClients, Script
 from fastapi_memsession.stores.redis_layout import (
+    INFO,
     Keys,
     claims_text,
     fields_of,
@@ -249,18 +250,14 @@ class RedisStore(SessionStore):
     async def scan(self, *, now: float) -> AsyncIterator[SessionInfo]:
         """See SessionStore."""
         async for key in self._clients.keys(self._names.pattern("s:*")):
-            look = partial(self._clients.client.hmget, key, ["n", "c", "l", "e", "a", "i"])
+            look = partial(self._clients.client.hmget, key, ["n", *INFO])
             found = await self._clients.call(look, idempotent=True)
             info = info_from(*self._names.parts(key, found[0]), found[1:]) if found else None
             if info is not None and now < info.expires_at:
                 yield info
 
     async def sweep(self, *, now: float, budget: int) -> int:
-        """See SessionStore.
-
-        Redis lets the dead go by itself: this is for those that are dead by the caller's clock,
-        and prunes the indexes.
-        """
+        """See SessionStore. Redis lets the dead go by itself; this also prunes the indexes."""
         if not self._sweeping.acquire(blocking=False):
             return 0
         try:

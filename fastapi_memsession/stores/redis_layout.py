@@ -4,7 +4,7 @@
         c l e d x v   created, last seen, expires, deadline, idle expiration, confirmed; seconds
         g u r         generation, highest that was used, when it grew
         k z n         claims as JSON, bytes of data, the user id if the tag does not tell it
-        a i           user agent and address at login, if they are recorded
+        i a a1 a2 a3  address and user agent at login, if they are recorded; the latter in pieces
         :<key>        a value as JSON, so that no key of the user's is one of those above
         q             only with d, once the session was ended: why; until its deadline
     <prefix>:{<tag>}:idx              sorted set: the user's session ids by creation
@@ -37,6 +37,13 @@ from fastapi_memsession.values import size_of
 logger = logging.getLogger("fastapi_memsession")
 
 _LONGEST_TAG = 128  # characters
+_AGENT = ("a", "a1", "a2", "a3")
+_PIECE = (
+    64  # bytes: a hash with a longer value takes three times the memory (hash-max-listpack-value)
+)
+
+INFO = ("c", "l", "e", "i", *_AGENT)
+"""The fields of which `info_from` makes what may be shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +107,23 @@ def fields_of(record: SessionRecord) -> list[Any]:
     if _tag(record.user_id)[0] == "#":
         meta["n"] = record.user_id
     if record.user_agent is not None:
-        meta["a"] = record.user_agent
+        meta |= _pieces(record.user_agent.encode())
     if record.address is not None:
         meta["i"] = record.address
     data = {f":{key}": value for key, value in record.data.items()}
     return [part for pair in (meta | data).items() for part in pair]
+
+
+def _pieces(text: bytes) -> dict[str, bytes]:
+    whole = len(_AGENT) - 1
+    cuts = [number * _PIECE for number in range(len(_AGENT))]
+    pieces = [text[cut : cut + _PIECE] for cut in cuts[:whole]] + [text[cuts[whole] :]]
+    return {name: piece for name, piece in zip(_AGENT, pieces, strict=True) if piece or name == "a"}
+
+
+def _text(pieces: Sequence[bytes | None]) -> str | None:
+    there = [piece for piece in pieces if piece is not None]
+    return b"".join(there).decode() if there else None
 
 
 def claims_text(claims: Mapping[str, str]) -> bytes:
@@ -113,10 +132,10 @@ def claims_text(claims: Mapping[str, str]) -> bytes:
 
 
 def info_from(user_id: str, session_id: str, fields: Sequence[bytes | None]) -> SessionInfo | None:
-    """Return what may be shown of a session, from its fields c, l, e, a and i; None if broken."""
+    """Return what may be shown of a session, from its fields INFO; None if they are broken."""
     try:
         created, seen, expires = (float(each or 0) for each in fields[:3])
-        agent, address = (None if each is None else each.decode() for each in fields[3:])
+        address, agent = _text(fields[3:4]), _text(fields[4:])
     except ValueError:
         return None
     return SessionInfo(user_id, session_id, created, seen, expires, agent, address)
@@ -127,7 +146,6 @@ def record_from(key: SessionKey, reply: list[bytes] | None) -> SessionRecord | N
     if reply is None:
         return None
     found: Mapping[bytes, bytes] = dict(zip(reply[::2], reply[1::2], strict=True))
-    agent, address = found.get(b"a"), found.get(b"i")
     try:
         return SessionRecord(
             *key,
@@ -139,8 +157,8 @@ def record_from(key: SessionKey, reply: list[bytes] | None) -> SessionRecord | N
             deadline=float(found[b"d"]),
             expiration=float(found[b"x"]),
             confirmed_at=float(found[b"v"]),
-            user_agent=None if agent is None else agent.decode(),
-            address=None if address is None else address.decode(),
+            user_agent=_text([found.get(name.encode()) for name in _AGENT]),
+            address=_text([found.get(b"i")]),
             generation=int(found[b"g"]),
             used_generation=int(found[b"u"]),
             rotated_at=float(found[b"r"]),
