@@ -204,7 +204,7 @@ class SessionSettings(BaseSettings):
         def __init__(self, **values: Any) -> None:
             faults = _unknown_names(type(self), values)
             try:
-                super().__init__(**values)
+                super().__init__(**_first(values))
             except ValidationError as error:
                 faults.append(str(error))
             if faults:  # raised out here, it does not hold the other error, which holds the input
@@ -219,7 +219,7 @@ class _Unrefused(SessionSettings):
         return self
 
     def __init__(self, **values: Any) -> None:
-        BaseSettings.__init__(self, **values)
+        BaseSettings.__init__(self, **_first(values))
 
 
 def examine_settings(**values: Any) -> tuple[SessionSettings, list[str]]:
@@ -239,6 +239,14 @@ def examine_settings(**values: Any) -> tuple[SessionSettings, list[str]]:
                 values[name] = SessionSettings.model_fields[name].default
         else:
             return settings, told + problems_of(settings)
+
+
+def _first(values: dict[str, Any]) -> dict[str, Any]:
+    """Return arguments so that each goes before the environment.
+
+    Older versions of pydantic-settings let a variable go before a field that has another name.
+    """
+    return {f"{PREFIX}ENV" if name == "env" else name: value for name, value in values.items()}
 
 
 def _unknown_names(settings: type[SessionSettings], arguments: Iterable[str]) -> list[str]:

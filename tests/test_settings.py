@@ -105,6 +105,16 @@ def test_env_is_read_from_both_names(setenv):
     assert setenv(ENV="test", MEMSESSION_ENV="development").env == "development"
 
 
+@pytest.mark.parametrize("name", ["ENV", "MEMSESSION_ENV"])
+@pytest.mark.parametrize("value", ["development", "prod"])
+def test_an_argument_goes_before_the_environment(monkeypatch, name, value):
+    """Or an application that says it is in production might not be."""
+    monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MEMSESSION_CARRIER", "cookie")
+    settings = SessionSettings(env="production", jwt_key=KEY, carrier="header")
+    assert (settings.env, settings.carrier) == ("production", "header")
+
+
 def test_an_empty_variable_is_not_set(setenv):
     """As a container file leaves it."""
     assert setenv(MEMSESSION_JWT_KEY="", MEMSESSION_EXPIRATION="").jwt_key is None
