@@ -179,6 +179,9 @@ def test_production_lists_all_that_is_unsafe(setenv):
     ("values", "told"),
     [
         ({"jwt_key": "k" * 31}, "31 bytes, HS256 needs at least 32"),
+        ({"refresh_grace": -1}, "REFRESH_GRACE must not be less"),
+        ({"refresh_header_name": "authorization"}, "needs a header of its own"),
+        ({"refresh_cookie_name": "session_token"}, "needs a cookie of its own"),
         ({"jwt_previous_keys": [KEY, "short"]}, "5 bytes, HS256 needs"),
         ({"jwt_key": "\udcff" * 32}, "not UTF-8"),
         ({"jwt_key": "ssh-rsa " + "A" * 40}, "holds a key file"),

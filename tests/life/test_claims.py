@@ -2,7 +2,7 @@
 
 import pytest
 
-from fastapi_memsession import SessionDataError, SessionTooLarge
+from fastapi_memsession import MemoryStore, SessionDataError, SessionEnded, SessionTooLarge
 from tests.life.client import Tokens
 
 
@@ -82,3 +82,25 @@ async def test_two_handles_change_different_claims(make_client):
     assert two.claims.data == {"a": "1", "b": "2", "c": "3"}
     await one.reload()
     assert one.claims.data == two.claims.data
+
+
+async def test_claims_of_a_session_that_has_ended_are_not_changed(make_client):
+    """Its own handle is told why; an update of all passes over it, even if it ends meanwhile."""
+
+    class Racing(MemoryStore):
+        async def list_user(self, user_id, *, now):
+            infos = await super().list_user(user_id, now=now)
+            await self.delete_user(user_id, now=now, keep=infos[-1].session_id, reason="revoked")
+            return infos
+
+    provider = make_client(store=Racing()).app.state.sessions
+    logins = [await provider.login("anna") for _ in range(2)]
+    assert await provider.update_claims("anna", role="viewer") == 1
+    ended = 0
+    for login in logins:
+        try:
+            await login.session.update_claims(role="editor")
+        except SessionEnded as error:
+            ended += 1
+            assert error.reason == "revoked"
+    assert ended == 1

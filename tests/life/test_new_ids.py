@@ -1,8 +1,9 @@
 """A new id for a session: with the response, or not at all."""
 
 import pytest
+from fastapi import WebSocket, WebSocketDisconnect
 
-from fastapi_memsession import MemoryStore, SessionUsageError, StoreUnavailable
+from fastapi_memsession import CurrentSession, MemoryStore, SessionUsageError, StoreUnavailable
 from tests.life.client import Tokens, cookies_of
 
 
@@ -86,3 +87,27 @@ def test_a_session_that_ends_meanwhile_gets_no_token(make_client, clock):
     assert response.status_code == 200
     assert client.tokens(response) == Tokens()
     assert client.is_told("GET", "/profile", tokens) == (401, "revoked")
+
+
+def test_a_socket_that_gets_no_new_id_is_closed(make_client):
+    """The store fails when it is accepted: told to come back, and the session is as it was."""
+
+    class Failing(MemoryStore):
+        async def rename(self, *_, **__):
+            raise StoreUnavailable("gone for a moment")
+
+    client = make_client(store=Failing())
+
+    @client.app.websocket("/socket")
+    async def socket(websocket: WebSocket, session: CurrentSession):
+        await session.regenerate()
+        await websocket.accept()
+
+    tokens = client.log_in()
+    with (
+        pytest.raises(WebSocketDisconnect) as caught,
+        client.client.websocket_connect("/socket", headers=client.headers(tokens)),
+    ):
+        pytest.fail("accepted")
+    assert caught.value.code == 1013
+    assert client.profile(tokens)

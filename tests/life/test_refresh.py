@@ -4,7 +4,14 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 
-from fastapi_memsession import SessionUsageError, login_session, renew_session
+from fastapi_memsession import (
+    HeaderCarrier,
+    SessionSettings,
+    SessionUsageError,
+    login_session,
+    renew_session,
+    setup_sessions,
+)
 from tests.conftest import KEY
 from tests.life.client import REFRESH, Tokens, cookies_of
 
@@ -294,3 +301,9 @@ def test_a_long_access_token_of_before_is_refused_once_there_are_refresh_tokens(
 
     app = make_app(app=new, store=old.app.state.sessions.store, refresh=True)
     assert app.state.sessions.tokens.key_of(tokens.access) is None
+
+
+def test_a_carrier_for_refresh_tokens_that_nobody_asked_for_is_a_mistake():
+    """It would never carry any."""
+    with pytest.raises(SessionUsageError, match="MEMSESSION_REFRESH=true"):
+        setup_sessions(FastAPI(), SessionSettings(env="test"), refresh_carrier=HeaderCarrier("X-R"))
