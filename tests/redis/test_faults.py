@@ -129,6 +129,8 @@ async def test_foreign_and_broken_keys_are_no_session(server, store, kept, recor
     server.command("DEL", key)
     server.command("SET", key, "text")
     assert await load(store, kept.key) is None
+    assert (await store.rotate(kept.key, 0, now=START, grace=10)).outcome == "gone"
+    assert await store.end_reason(kept.key, now=START) is None
     assert "something else" in caplog.text
 
 
