@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
-from fastapi.security import APIKeyHeader, HTTPBearer
+from fastapi.security import APIKeyHeader
 from pydantic import BaseModel, ConfigDict, Field
 
 from fastapi_memsession import (
@@ -23,6 +23,7 @@ from fastapi_memsession import (
     SessionProvider,
     SessionSettings,
     __version__,
+    get_optional_session,
     get_provider,
     get_session,
     login_session,
@@ -105,13 +106,7 @@ _NO_SESSION: Responses = {
     }
 }
 
-# The sessions need no such dependencies: they only give the API docs their button "Authorize".
-_docs_token = HTTPBearer(
-    scheme_name="Session token",
-    description="The token from the `Authorization` header that `POST /login` answers with. "
-    "Leave it empty where the token travels in a cookie: the browser sends that by itself.",
-    auto_error=False,
-)
+# Only for the API docs: sessions themselves are described there anyway, refresh tokens are not.
 _docs_refresh_token = APIKeyHeader(
     name="X-Refresh-Token",
     scheme_name="Refresh token",
@@ -119,11 +114,10 @@ _docs_refresh_token = APIKeyHeader(
     "`POST /login` and `POST /refresh` answer with. Leave it empty where it travels in a cookie.",
     auto_error=False,
 )
-_WITH_TOKEN = [Depends(_docs_token)]
 _WITH_REFRESH_TOKEN = [Depends(_docs_refresh_token)]
 
 public = APIRouter(tags=["session"])
-private = APIRouter(dependencies=_WITH_TOKEN, responses=_NO_SESSION)
+private = APIRouter(responses=_NO_SESSION)
 
 
 @public.post("/login", summary="Log in", responses=_WRONG_CREDENTIALS)
@@ -175,7 +169,7 @@ async def change_settings(
     "/logout",
     summary="Log out",
     status_code=HTTPStatus.NO_CONTENT,
-    dependencies=_WITH_TOKEN + _WITH_REFRESH_TOKEN,
+    dependencies=[Depends(get_optional_session), *_WITH_REFRESH_TOKEN],
 )
 async def logout(request: Request) -> None:
     """End the session for everyone who holds a token of it, at once. Without one, do nothing."""
@@ -209,7 +203,7 @@ def create_app(settings: SessionSettings | None = None) -> FastAPI:
     app.include_router(public)
     app.include_router(session_router("refresh"), dependencies=_WITH_REFRESH_TOKEN)
     app.include_router(private)
-    app.include_router(session_router("list", "revoke_others"), dependencies=_WITH_TOKEN)
+    app.include_router(session_router("list", "revoke_others"))
     return app
 
 

@@ -29,6 +29,7 @@ know of each other; none looks further down:
     cleanup.py        the loop that sweeps
     origins.py        the cross-origin rule
     answers.py        errors to HTTP answers
+    openapi.py        what the API's description says of sessions
     response.py       what a response tells the client, and what waits for it
     connection.py     the session of one connection, and what its response tells
     middleware.py     gives each connection its state; follows the lifespan

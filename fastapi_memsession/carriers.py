@@ -33,7 +33,11 @@ class Credential(NamedTuple):
 
 @runtime_checkable
 class TokenCarrier(Protocol):
-    """What `setup_sessions(app, carrier=...)` takes: any object with these five members."""
+    """What `setup_sessions(app, carrier=...)` takes: any object with these five members.
+
+    With a sixth, `security_schemes`, the API's description tells how its token travels: a dict
+    of OpenAPI security schemes by name, any of which is enough.
+    """
 
     @property
     def ambient(self) -> bool:
@@ -84,6 +88,14 @@ class HeaderCarrier:
         self._wire_name = name.lower().encode("ascii")
         self._scheme = scheme.lower()
         self._prefix = f"{scheme} " if name.lower() == "authorization" else ""
+
+    @property
+    def security_schemes(self) -> dict[str, dict[str, str]]:
+        """How OpenAPI describes it; another scheme than Bearer as a header like any other."""
+        told = {"description": f"The token from the header `{self._name}` of a login's answer."}
+        if self._prefix and self._scheme == "bearer":
+            return {"SessionHeader": {"type": "http", "scheme": "bearer", **told}}
+        return {"SessionHeader": {"type": "apiKey", "in": "header", "name": self._name, **told}}
 
     def extract(self, connection: HTTPConnection) -> Credential | None:
         """Return the token of the header; None without it, or if another scheme is used there."""
@@ -150,6 +162,12 @@ class CookieCarrier:
             attributes.append("HttpOnly")
         self._attributes = "; ".join(attributes)
 
+    @property
+    def security_schemes(self) -> dict[str, dict[str, str]]:
+        """How OpenAPI describes it."""
+        told = {"description": "A login sets it. In a browser there is nothing to fill in."}
+        return {"SessionCookie": {"type": "apiKey", "in": "cookie", "name": self._name, **told}}
+
     def extract(self, connection: HTTPConnection) -> Credential | None:
         """Return the cookie's value; None without it, or if it is empty.
 
@@ -198,6 +216,12 @@ class CompositeCarrier:
         self._carriers = carriers
         self.ambient = any(carrier.ambient for carrier in carriers)
         self.vary = tuple(name for carrier in carriers for name in carrier.vary)
+
+    @property
+    def security_schemes(self) -> dict[str, dict[str, str]]:
+        """What OpenAPI says of those that it knows."""
+        known = [getattr(carrier, "security_schemes", {}) for carrier in self._carriers]
+        return {name: scheme for schemes in known for name, scheme in schemes.items()}
 
     def extract(self, connection: HTTPConnection) -> Credential | None:
         """Return the first credential; all that came must be the same token."""

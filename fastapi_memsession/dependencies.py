@@ -9,36 +9,52 @@ from starlette.requests import HTTPConnection
 
 from fastapi_memsession.connection import state_of
 from fastapi_memsession.errors import NotAuthenticated
+from fastapi_memsession.openapi import OPTIONAL, SESSION, SessionScheme
 from fastapi_memsession.provider import SessionProvider
 from fastapi_memsession.session import Session
 from fastapi_memsession.shapes import DataT, shape_of
 from fastapi_memsession.typed_session import TypedSession
 
 
-async def get_session(connection: HTTPConnection) -> Session:
+class GetSession(SessionScheme):
     """Return the live session of this request or WebSocket; declare `Depends(get_session)`.
 
     Loaded once, however many dependencies ask. Answers 401 without a live session, 400 if two
     credentials disagree, 403 to another origin's page, 503 if the store cannot answer.
     """
-    return await state_of(connection).open(connection)
 
-
-async def get_optional_session(connection: HTTPConnection) -> Session | None:
-    """Return the live session of this request or WebSocket, None without one."""
-    try:
+    async def __call__(self, connection: HTTPConnection) -> Session:
+        """See the class."""
         return await state_of(connection).open(connection)
-    except NotAuthenticated:
-        return None
 
 
-async def peek_session(connection: HTTPConnection) -> Session:
+class GetOptionalSession(SessionScheme):
+    """Return the live session of this request or WebSocket, None without one."""
+
+    async def __call__(self, connection: HTTPConnection) -> Session | None:
+        """See the class."""
+        try:
+            return await state_of(connection).open(connection)
+        except NotAuthenticated:
+            return None
+
+
+class PeekSession(SessionScheme):
     """Return the live session without using it: its idle expiration goes on as if nobody had come.
 
     For a page that asks how much time is left (`session.expires_in`). Declared beside
     `get_session`, it is the same session, and used. Answers as `get_session` does.
     """
-    return await state_of(connection).open(connection, renew=False)
+
+    async def __call__(self, connection: HTTPConnection) -> Session:
+        """See the class."""
+        return await state_of(connection).open(connection, renew=False)
+
+
+# FastAPI describes what is a security scheme; each is called as a function would be.
+get_session = GetSession(SESSION)
+get_optional_session = GetOptionalSession(OPTIONAL)
+peek_session = PeekSession(SESSION)
 
 
 async def get_provider(connection: HTTPConnection) -> SessionProvider:

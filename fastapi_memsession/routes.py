@@ -15,6 +15,7 @@ from fastapi_memsession.dependencies import (
     renew_session,
 )
 from fastapi_memsession.errors import SessionUsageError, ToldReason
+from fastapi_memsession.openapi import OPTIONAL, DescribedOnly
 from fastapi_memsession.provider import SessionProvider
 
 RouteName = Literal["refresh", "logout", "list", "revoke", "revoke_others"]
@@ -119,6 +120,7 @@ def _add_logout(router: APIRouter) -> None:
         summary="Log out",
         status_code=HTTPStatus.NO_CONTENT,
         responses=_COMMON,
+        dependencies=[Depends(DescribedOnly(OPTIONAL))],
     )
     async def logout(request: Request) -> None:
         """End the session for everyone who holds a token of it. Without one, do nothing."""

@@ -7,7 +7,7 @@ import logging
 import secrets
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 
@@ -22,6 +22,7 @@ from fastapi_memsession.checks import MAKE_A_KEY
 from fastapi_memsession.clock import Clock, system_clock
 from fastapi_memsession.errors import SessionUsageError
 from fastapi_memsession.middleware import ConnectionMiddleware
+from fastapi_memsession.openapi import expand
 from fastapi_memsession.provider import SessionProvider
 from fastapi_memsession.settings import SessionSettings
 from fastapi_memsession.stores.base import SessionStore
@@ -48,7 +49,7 @@ def setup_sessions(
 
     Adds one middleware, which also starts and stops the clean-up with the application's lifespan.
     Mounted applications share the sessions, unless they are set up themselves. The provider is
-    also at `app.state.sessions`.
+    also at `app.state.sessions`. The API's description tells which endpoints need a session.
 
     Args:
         app: the application.
@@ -102,8 +103,21 @@ def setup_sessions(
     answers = Answers(settings.header_scheme)
     answers.register(app.exception_handlers)
     app.add_middleware(ConnectionMiddleware, provider=provider, answers=answers)
+    _describe(app, provider.carrier)
     app.state.sessions = provider
     return provider
+
+
+def _describe(app: FastAPI, carrier: TokenCarrier) -> None:
+    """Let the API's description tell the application's carriers, whoever makes it."""
+    make = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        schema = make()
+        expand(schema, carrier)
+        return schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
 
 
 def _carrier(settings: SessionSettings) -> TokenCarrier:

@@ -25,7 +25,7 @@ FLOORS = [
     ["stores.chosen", "stores.snapshot", "strangers"],
     ["session_data", "issuer"],
     ["session", "claims"],
-    ["provider", "origins", "answers", "sync_session", "typed_session"],
+    ["provider", "origins", "answers", "openapi", "sync_session", "typed_session"],
     ["response", "cleanup"],
     ["connection"],
     ["dependencies", "middleware"],
@@ -56,7 +56,7 @@ FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 DOORS = {
     "jose": {"tokens"},
     "redis": {"stores.redis_client", "stores.redis_urls"},
-    "fastapi": {"dependencies", "gates", "routes", "setup", "sync_dependencies"},
+    "fastapi": {"dependencies", "gates", "openapi", "routes", "setup", "sync_dependencies"},
     "anyio": {"testing.login_as", "threads"},
     "pydantic_settings": {"settings"},
     "starlette": {
