@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from fastapi_memsession.errors import EndReason
+
 
 def new_session_id() -> str:
     """Make a session id: 256 random bits as 43 characters of base64url (ASVS 7.2.3)."""
@@ -54,6 +56,20 @@ class SessionInfo:
     expires_at: float
     user_agent: str | None = None
     address: str | None = None
+
+
+class Ended(NamedTuple):
+    """That a session is no more under its id.
+
+    Attributes:
+        session_id: the id that is over.
+        reason: why.
+        successor: the id under which the session lives on; None if it is over, too.
+    """
+
+    session_id: str
+    reason: EndReason
+    successor: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,32 @@ What holds for every method:
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from fastapi_memsession.errors import EndReason
-from fastapi_memsession.records import SessionInfo, SessionKey, SessionRecord, SessionStats
+from fastapi_memsession.records import Ended, SessionInfo, SessionKey, SessionRecord, SessionStats
+from fastapi_memsession.stores.verbs import (
+    Change,
+    ChangeResult,
+    CompareAndSet,
+    DeleteValue,
+    Increment,
+    SetDefault,
+    SetValue,
+)
+
+__all__ = [
+    "LOGIN_SECONDS",
+    "Change",
+    "ChangeResult",
+    "CompareAndSet",
+    "DeleteValue",
+    "Increment",
+    "Rotation",
+    "SessionStore",
+    "SetDefault",
+    "SetValue",
+]
 
 LOGIN_SECONDS = 600
 """How long a login may be under way, and still be stopped when its user's sessions are ended."""
@@ -30,71 +51,6 @@ class Rotation(NamedTuple):
 
     outcome: Literal["rotated", "repeated", "reused", "gone"]
     record: SessionRecord | None
-
-
-@dataclass(frozen=True, slots=True)
-class SetValue:
-    """Store `value` under `key`."""
-
-    key: str
-    value: bytes = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class DeleteValue:
-    """Remove `key`; an absent one is no error. The result is the value that was there, or None."""
-
-    key: str
-
-
-@dataclass(frozen=True, slots=True)
-class SetDefault:
-    """Store `value` under `key` unless something is there."""
-
-    key: str
-    value: bytes = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Increment:
-    """Add `by` to the number under `key`; an absent one counts as 0.
-
-    Two ints give an int and must stay within 64 bits, signed; otherwise the sum is a float and
-    must stay finite.
-    """
-
-    key: str
-    by: int | float = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class CompareAndSet:
-    """Store `value` under `key` if the value there is `expected`, byte for byte.
-
-    An absent key compares as `null`, as it reads. If the value differs, none of the changes
-    that were handed in together is applied.
-    """
-
-    key: str
-    expected: bytes = field(repr=False)
-    value: bytes = field(repr=False)
-
-
-Change = SetValue | DeleteValue | SetDefault | Increment | CompareAndSet
-
-
-@dataclass(frozen=True, slots=True)
-class ChangeResult:
-    """What became of changes.
-
-    Attributes:
-        applied: False if a comparison failed, and then nothing was changed.
-        values: for each change the value now under its key, None if there is none; for
-            DeleteValue the value that was removed.
-    """
-
-    applied: bool
-    values: tuple[bytes | None, ...] = field(repr=False)
 
 
 @runtime_checkable
@@ -236,6 +192,22 @@ class SessionStore(Protocol):
     @abstractmethod
     async def end_reason(self, key: SessionKey, *, now: float) -> EndReason | None:
         """Return why a session was ended; None if it was not, or if that is forgotten."""
+        ...
+
+    @abstractmethod
+    def watch(
+        self, key: SessionKey, tell: Callable[[Ended | None], None]
+    ) -> AbstractAsyncContextManager[None]:
+        """From entering to leaving, `tell` when the session ends, wherever it is ended.
+
+        Called on the event loop that entered, at once and without being asked: with an Ended; if
+        that has a successor, watching goes on under its id. With None if an end may have been
+        missed, as by a connection that broke: `load` tells then. So it does after entering, for
+        what ended before. That a session expires is not told: its record says when.
+
+        Raises:
+            StoreUnavailable: on entering.
+        """
         ...
 
     @abstractmethod

@@ -22,6 +22,13 @@ class ExpiryQueue:
     def __len__(self) -> int:
         return sum(map(len, self._slots.values()))
 
+    @property
+    def first(self) -> int | None:
+        """The second from which on an id may be dead; None if there is no id."""
+        while self._order and self._order[0] not in self._slots:
+            heapq.heappop(self._order)
+        return self._order[0] if self._order else None
+
     def put(self, session_id: str, expires_at: float) -> int:
         """Queue an id that is not in the queue; return the slot that it is in."""
         slot = math.ceil(expires_at)

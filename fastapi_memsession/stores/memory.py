@@ -7,15 +7,16 @@ No step on the shelf awaits anything, and a thread lock guards each: several eve
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import NamedTuple
 
 from fastapi_memsession.errors import EndReason, SessionEnded, StoreFull
-from fastapi_memsession.records import SessionInfo, SessionKey, SessionRecord, SessionStats
+from fastapi_memsession.records import Ended, SessionInfo, SessionKey, SessionRecord, SessionStats
 from fastapi_memsession.stores.base import Change, ChangeResult, Rotation, SessionStore
 from fastapi_memsession.stores.changes import apply_changes
 from fastapi_memsession.stores.endings import Ending
 from fastapi_memsession.stores.leases import LeaseTable, lease_ran_out
+from fastapi_memsession.stores.listeners import Listeners
 from fastapi_memsession.stores.shelf import Shelf
 from fastapi_memsession.stores.siblings import warn_of_siblings
 from fastapi_memsession.values import check_size
@@ -45,7 +46,8 @@ class MemoryStore(SessionStore):
         self._guard = threading.Lock()
         self._sweeping = threading.Lock()
         self._leases = LeaseTable()
-        self._shelf = Shelf(max_sessions)
+        self._listeners = Listeners()
+        self._shelf = Shelf(max_sessions, tell=self._listeners.tell)
         self._sweeps = 0
         self._swept = 0
 
@@ -177,7 +179,7 @@ class MemoryStore(SessionStore):
             if record is None:
                 return None
             self._shelf.refuse_taken(session_id)
-            self._shelf.end(key, "replaced", now)
+            self._shelf.end(key, "replaced", now, successor=session_id)
             if confirmed_at is not None:
                 record = record._replace(confirmed_at=confirmed_at)
             record = record._replace(session_id=session_id)
@@ -217,6 +219,14 @@ class MemoryStore(SessionStore):
         """See SessionStore."""
         with self._guard:
             return self._shelf.endings.reason(key, now)
+
+    @asynccontextmanager
+    async def watch(
+        self, key: SessionKey, tell: Callable[[Ended | None], None]
+    ) -> AsyncIterator[None]:
+        """See SessionStore."""
+        with self._listeners.listening(key, tell):
+            yield
 
     async def list_user(self, user_id: str, *, now: float) -> list[SessionInfo]:
         """See SessionStore."""

@@ -5,7 +5,6 @@ declares every key it touches, and asks whether the record lives before it write
 the caller; the time to live that Redis keeps is only the broom.
 """
 
-import math
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -13,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from fastapi_memsession.errors import EndReason, SessionEnded, SessionIdTaken
-from fastapi_memsession.records import SessionInfo, SessionKey, SessionRecord, SessionStats
+from fastapi_memsession.records import Ended, SessionInfo, SessionKey, SessionRecord, SessionStats
 from fastapi_memsession.stores.base import (
     LOGIN_SECONDS,
     Change,
@@ -30,14 +29,15 @@ from fastapi_memsession.stores.redis_layout import (
     claims_text,
     fields_of,
     info_from,
+    milliseconds_kept,
     record_from,
     step_of,
 )
+from fastapi_memsession.stores.redis_listening import RedisListening
 from fastapi_memsession.stores.redis_locks import RedisLocks
 from fastapi_memsession.stores.redis_urls import Client, client_maker
 from fastapi_memsession.values import too_large
 
-_SLACK = 60_000  # milliseconds that Redis keeps a dead record: callers' clocks differ
 _SCRIPTS = (
     "change", "create", "delete", "delete_user", "list_user", "load", "rename", "rotate",
     "set_claims",
@@ -62,6 +62,7 @@ class RedisStore(SessionStore):
         self._clients = RedisClients(make, timeout=timeout, owned=owned)
         self._locks = RedisLocks(self._clients)
         self._names = Keys(prefix)
+        self._listening = RedisListening(self._clients, self._names)
         self._scripts = {name: Script(name) for name in _SCRIPTS}
         self._sweeping = threading.Lock()
         self._sweeps = 0
@@ -76,7 +77,8 @@ class RedisStore(SessionStore):
             raise
 
     async def aclose(self) -> None:
-        """Close the client of the running loop."""
+        """Close the connections of the running loop."""
+        await self._listening.aclose()
         await self._clients.aclose()
 
     async def create(
@@ -98,8 +100,8 @@ class RedisStore(SessionStore):
             replacing.session_id if replacing and ours else "",
             "" if since is None else repr(since),
             LOGIN_SECONDS,
-            _milliseconds(record.deadline - now),
-            _milliseconds(record.expires_at - now),
+            milliseconds_kept(record.deadline - now),
+            milliseconds_kept(record.expires_at - now),
         )
         fields = fields_of(record)
         known: list[str] = []
@@ -178,12 +180,8 @@ class RedisStore(SessionStore):
         self, key: SessionKey, session_id: str, *, now: float, confirmed_at: float | None = None
     ) -> SessionRecord | None:
         """See SessionStore."""
-        renamed = SessionKey(key.user_id, session_id)
-        keys = [
-            self._names.index(key.user_id),
-            self._names.session(*key),
-            self._names.session(*renamed),
-        ]
+        names, renamed = self._names, SessionKey(key.user_id, session_id)
+        keys = [names.index(key.user_id), names.session(*key), names.session(*renamed)]
         confirmed = "" if confirmed_at is None else repr(confirmed_at)
         reply = await self._run("rename", keys, repr(now), key.session_id, session_id, confirmed)
         if reply == [-1]:
@@ -214,6 +212,12 @@ class RedisStore(SessionStore):
         look = partial(self._clients.client.hmget, self._names.session(*key), ["q", "d"])
         reason, deadline = await self._clients.call(look, idempotent=True) or (None, "0")
         return reason.decode() if reason and now < float(deadline) else None
+
+    def watch(
+        self, key: SessionKey, tell: Callable[[Ended | None], None]
+    ) -> AbstractAsyncContextManager[None]:
+        """See SessionStore."""
+        return self._listening.listening(key, tell)
 
     async def list_user(self, user_id: str, *, now: float) -> list[SessionInfo]:
         """See SessionStore."""
@@ -291,7 +295,3 @@ class RedisStore(SessionStore):
             if removed >= 0:
                 return removed, listed
             ids = [each.decode() for each in listed]
-
-
-def _milliseconds(seconds: float) -> int:
-    return math.ceil(seconds * 1000) + _SLACK

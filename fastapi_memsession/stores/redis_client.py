@@ -7,8 +7,8 @@ deadline or fails; the client itself retries nothing, because it cannot know wha
 import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from importlib.resources import files
 from typing import Any
@@ -18,6 +18,8 @@ from fastapi_memsession.errors import SettingsError, StoreUnavailable
 try:
     from redis import exceptions
     from redis.asyncio import Redis, RedisCluster
+    from redis.asyncio.retry import Retry
+    from redis.backoff import NoBackoff
 except ImportError:  # pragma: no cover - a test without the client runs in its own process
     raise SettingsError(
         "Sessions in Redis need its client; run: pip install 'fastapi-memsession[redis]'"
@@ -57,7 +59,7 @@ class RedisClients:
     def __init__(self, make: Callable[[], Client], *, timeout: float, owned: bool = True) -> None:
         self._make = make
         self._owned = owned
-        self._timeout = timeout
+        self.timeout = timeout
         self._clients: dict[asyncio.AbstractEventLoop, tuple[Client, asyncio.Semaphore]] = {}
 
     @property
@@ -112,6 +114,32 @@ class RedisClients:
                 "back that were ended. Set appendonly yes."
             )
 
+    async def connect_apart(self) -> Any:
+        """Return a connection outside of the pool, to any node of a cluster. Close it yourself.
+
+        Raises:
+            StoreUnavailable: it cannot be made.
+        """
+        client: Any = self.client
+        if isinstance(client, RedisCluster):
+            await self.call(client.initialize, idempotent=True)
+            pool = client.get_random_node()
+        else:
+            pool = client.connection_pool
+        options = {
+            name: value
+            for name, value in pool.connection_kwargs.items()
+            if not name.startswith("maint_")  # they are for connections of the pool
+        }
+        options |= {"protocol": 2, "decode_responses": False, "retry": Retry(NoBackoff(), 0)}
+        connection = pool.connection_class(**options)
+        try:
+            await self.call(connection.connect, idempotent=False)
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+        return connection
+
     async def members(self, index: str) -> list[str]:
         """Return the members of a sorted set, in its order."""
         found = await self.call(lambda: self.client.zrange(index, 0, -1), idempotent=True)
@@ -156,8 +184,8 @@ class RedisClients:
         try:
             # Told twice, for Python 3.11 loses a cancellation that comes with an answer or error.
             async with (
-                asyncio.timeout(self._timeout + _AGAIN),
-                asyncio.timeout(self._timeout),
+                asyncio.timeout(self.timeout + _AGAIN),
+                asyncio.timeout(self.timeout),
                 gate,
             ):
                 try:
@@ -192,6 +220,15 @@ class RedisClients:
             return await self.client.evalsha(script.sha, len(keys), *keys, *arguments)
         except exceptions.NoScriptError:
             return await self.client.eval(script.text, len(keys), *keys, *arguments)
+
+
+@contextmanager
+def faults_told() -> Iterator[None]:
+    """Raise StoreUnavailable instead of what the client raises."""
+    try:
+        yield
+    except _FAULTS as error:
+        raise _unavailable(error) from None
 
 
 def _times_asked_to_stop() -> int:

@@ -10,6 +10,7 @@
     <prefix>:{<tag>}:idx              sorted set: the user's session ids by creation
     <prefix>:{<tag>}:rev              when all sessions of the user were ended, for a while
     <prefix>:{<tag>}:l:<session id>   lock: lease and the time until which it is held
+    <prefix>:{<tag>}:ended            channel: session id, reason and successor of each that ends
 
 The tag is `=` and the user id, percent-encoded, or `#` and its hash if that is long: all keys of
 a user are in one slot, whatever the user id.
@@ -17,14 +18,16 @@ a user are in one slot, whatever the user id.
 
 import hashlib
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast, get_args
 from urllib.parse import quote, unquote
 
 from pydantic_core import from_json, to_json
 
-from fastapi_memsession.records import SessionInfo, SessionKey, SessionRecord
+from fastapi_memsession.errors import EndReason
+from fastapi_memsession.records import Ended, SessionInfo, SessionKey, SessionRecord
 from fastapi_memsession.stores.base import (
     Change,
     CompareAndSet,
@@ -37,6 +40,7 @@ from fastapi_memsession.values import size_of
 logger = logging.getLogger("fastapi_memsession")
 
 _LONGEST_TAG = 128  # characters
+_SLACK = 60_000  # milliseconds that Redis keeps a dead record: callers' clocks differ
 _AGENT = ("a", "a1", "a2", "a3")
 _PIECE = (
     64  # bytes: a hash with a longer value takes three times the memory (hash-max-listpack-value)
@@ -63,6 +67,10 @@ class Keys:
     def revocation(self, user_id: str) -> str:
         """Name when all sessions of a user were ended."""
         return f"{self.prefix}:{{{_tag(user_id)}}}:rev"
+
+    def channel(self, user_id: str) -> str:
+        """Name the channel that tells of a user's sessions that end."""
+        return f"{self.prefix}:{{{_tag(user_id)}}}:ended"
 
     def lock(self, key: SessionKey) -> str:
         """Name the lock of a session."""
@@ -126,6 +134,11 @@ def _text(pieces: Sequence[bytes | None]) -> str | None:
     return b"".join(there).decode() if there else None
 
 
+def milliseconds_kept(seconds: float) -> int:
+    """Return how long Redis keeps what is of use for so many seconds."""
+    return math.ceil(seconds * 1000) + _SLACK
+
+
 def claims_text(claims: Mapping[str, str]) -> bytes:
     """Return claims as JSON: equal ones as equal bytes."""
     return to_json(dict(sorted(claims.items())))
@@ -166,6 +179,14 @@ def record_from(key: SessionKey, reply: list[bytes] | None) -> SessionRecord | N
     except (KeyError, ValueError):
         logger.error("A record of a session is broken; it is taken as absent.")
         return None
+
+
+def ending_from(message: bytes) -> Ended | None:
+    """Return what a message on a user's channel says; None if it is none of ours."""
+    session_id, *rest = message.decode(errors="replace").split(" ")
+    if len(rest) != 2 or rest[0] not in get_args(EndReason):  # noqa: PLR2004 - see life.lua
+        return None
+    return Ended(session_id, cast("EndReason", rest[0]), rest[1] or None)
 
 
 def step_of(change: Change) -> tuple[Any, ...]:

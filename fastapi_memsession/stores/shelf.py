@@ -8,10 +8,10 @@
 Not safe for threads: its store guards it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from fastapi_memsession.errors import EndReason, SessionIdTaken
-from fastapi_memsession.records import SessionInfo, SessionKey, SessionRecord
+from fastapi_memsession.records import Ended, SessionInfo, SessionKey, SessionRecord
 from fastapi_memsession.stores.endings import Endings
 from fastapi_memsession.stores.expiry import ExpiryQueue
 from fastapi_memsession.stores.packing import (
@@ -31,16 +31,18 @@ class Shelf:
 
     Args:
         limit: of the sessions that were ended, this many are remembered.
+        tell: hears of each, with its user.
     """
 
-    __slots__ = ("_queue", "data_bytes", "endings", "records", "users")
+    __slots__ = ("_queue", "_tell", "data_bytes", "endings", "records", "users")
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, *, tell: Callable[[str, Ended], None]) -> None:
         self.records: dict[str, Packed] = {}
         self.users: dict[str, str | set[str]] = {}
         self.endings = Endings(limit)
         self.data_bytes = 0
         self._queue = ExpiryQueue()
+        self._tell = tell
 
     def live(self, key: SessionKey, now: float) -> SessionRecord | None:
         """Return a record, None if it is absent, dead or another user's."""
@@ -87,11 +89,14 @@ class Shelf:
         if session_id in self.records or session_id in self.endings:
             raise SessionIdTaken
 
-    def end(self, key: SessionKey, reason: EndReason, now: float) -> None:
-        """Drop a live record, and remember why."""
+    def end(
+        self, key: SessionKey, reason: EndReason, now: float, *, successor: str | None = None
+    ) -> None:
+        """Drop a live record, remember why, and tell; it may live on under another id."""
         deadline = unpack(key.session_id, self.records[key.session_id]).deadline
         self._drop(key.session_id)
         self.endings.note(key, reason, now=now, deadline=deadline)
+        self._tell(key.user_id, Ended(key.session_id, reason, successor))
 
     def list_user(self, user_id: str, now: float) -> list[SessionInfo]:
         """Return the user's live sessions, oldest first."""

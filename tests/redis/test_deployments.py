@@ -1,15 +1,26 @@
 """Redis as it is deployed: behind Sentinel, and as a cluster. Masters die, slots move."""
 
 import asyncio
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from itertools import pairwise
 
 import pytest
 
+from fastapi_memsession.records import Ended
 from fastapi_memsession.stores.base import Increment, SetValue
 from fastapi_memsession.stores.redis import RedisStore
 from tests.conftest import START
-from tests.redis.calls import PATIENCE, SLACK, TIMEOUT, Counting, add_one, keep, number_of, opened
+from tests.redis.calls import (
+    PATIENCE,
+    SLACK,
+    TIMEOUT,
+    Counting,
+    add_one,
+    delete,
+    keep,
+    number_of,
+    opened,
+)
 from tests.redis_deployments import sentinel
 from tests.redis_server import wait_until
 
@@ -22,10 +33,12 @@ async def test_a_failover_interrupts_and_loses_nothing_that_was_replicated(redis
 
     Replication is asynchronous: what the dead master had acknowledged and not yet passed on is
     lost. So a number may fall back once, by what was acknowledged just before; from then on it
-    only grows, and it is never higher than there were attempts.
+    only grows, and it is never higher than there were attempts. Who watches a session is told to
+    look, and hears from the new master when it ends.
     """
+    heard = asyncio.Queue()
     with sentinel(redis_folder / "failover", down_after=300) as servers:
-        async with opened(servers.url) as store:
+        async with opened(servers.url) as store, AsyncExitStack() as watching:
             keys = [await keep(store, record(f"user-{n}", n=b"0")) for n in range(TASKS)]
             # Sessions that were not replicated yet would be gone.
             await asyncio.to_thread(
@@ -33,6 +46,7 @@ async def test_a_failover_interrupts_and_loses_nothing_that_was_replicated(redis
                 lambda: servers.replica.command("dbsize") == servers.master.command("dbsize"),
                 lambda: servers.replica.command("info", "replication"),
             )
+            await watching.enter_async_context(store.watch(keys[0], heard.put_nowait))
             counting = [Counting(store, key) for key in keys]
             killed = asyncio.Event()
             async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as group:
@@ -49,6 +63,12 @@ async def test_a_failover_interrupts_and_loses_nothing_that_was_replicated(redis
                 assert len(falls) <= 1
                 assert each.slowest < TIMEOUT + SLACK
             assert "role:master" in servers.replica.command("info", "replication")
+            async with asyncio.timeout(PATIENCE):
+                assert await heard.get() is None
+                assert await delete(store, keys[0])
+                while (ended := await heard.get()) is None:
+                    pass
+            assert ended == Ended(keys[0].session_id, "logout")
 
 
 async def test_a_crowd_at_the_sentinels_loses_none_of_them(redis_folder, record):

@@ -20,6 +20,7 @@ from fastapi_memsession.testing.contract.rotation import Rotations
 from fastapi_memsession.testing.contract.stats import Stats
 from fastapi_memsession.testing.contract.users import Users
 from fastapi_memsession.testing.contract.waiting import Waiting
+from fastapi_memsession.testing.contract.watching import Watching
 
 __all__ = ["SessionStoreContract"]
 
@@ -36,6 +37,7 @@ class SessionStoreContract(
     Stats,
     Locks,
     Waiting,
+    Watching,
     Programs,
 ):
     """Every test that a store must pass. Subclass it, and write the fixture `new_store`.
