@@ -18,7 +18,11 @@ know of each other; none looks further down:
     strangers.py      says, while you develop, that another process signed a token
     carriers.py       how a token travels: header, cookie, both
     stores/           the store contract, and the stores that keep it
+    unbroken.py       work that is done to its end
+    interruption.py   interrupts a block of code
+    watches.py        who is to be interrupted when a session ends, and when
     session_data.py   the data of a session: reads, and writes that are done
+    session_life.py   what runs while a session lives
     session.py        Session: what an endpoint works with
     sync_session.py   SyncSession: the same for `def` endpoints
     typed_session.py  Session[Model]: data of a shape

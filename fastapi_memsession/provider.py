@@ -29,6 +29,8 @@ from fastapi_memsession.session import Session
 from fastapi_memsession.settings import SessionSettings
 from fastapi_memsession.stores.base import SessionStore
 from fastapi_memsession.tokens import TokenCodec
+from fastapi_memsession.unbroken import unbroken
+from fastapi_memsession.watches import Watches
 
 SWEEP_BUDGET = 500
 """Sessions that a sweep looks at before it lets others run: well under a millisecond's work."""
@@ -81,6 +83,7 @@ class SessionProvider:
         self.max_data_bytes = settings.max_data_bytes
         self.renew_seconds = settings.renew_seconds
         self.events = Events(clock)
+        self.watches = Watches(clock)
 
     def subscribe(self, handler: H) -> H:
         """Call `handler`, sync or async, with each SessionEvent; also as a decorator.
@@ -205,6 +208,10 @@ class SessionProvider:
 
     async def end(self, key: SessionKey, *, reason: EndReason) -> bool:
         """End a session; return whether it was live. Ending it again is quiet."""
+        # The caller may wait in a block that ends with this very session: see Session.alive.
+        return await unbroken(self._end(key, reason))
+
+    async def _end(self, key: SessionKey, reason: EndReason) -> bool:
         live = await self.store.delete(key, now=self.clock(), reason=reason)
         if live:
             await self.events.tell("ended", key, reason)
@@ -255,6 +262,9 @@ class SessionProvider:
         """
         now = self.clock()
         _revoked_here.set((user_id, now))
+        return await unbroken(self._end_all(user_id, keep, now))
+
+    async def _end_all(self, user_id: str, keep: str | None, now: float) -> list[str]:
         ids = await self.store.delete_user(user_id, now=now, keep=keep, reason="revoked")
         for session_id in ids:
             await self.events.tell("ended", SessionKey(user_id, session_id), "revoked")
@@ -270,6 +280,7 @@ class SessionProvider:
 
     async def sweep(self) -> int:
         """Free what dead sessions take, now. Returns how many were removed."""
+        self.watches.look()
         return await self.store.sweep(now=self.clock(), budget=SWEEP_BUDGET)
 
     def _issued(self, record: SessionRecord, now: float) -> Login:

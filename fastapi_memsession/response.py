@@ -4,7 +4,6 @@ Tokens go out with the start of the response, whatever kind of response that bec
 does what they replace end. A login whose response never starts is undone.
 """
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Iterable, Sequence
 
@@ -18,10 +17,10 @@ from fastapi_memsession.issuer import TokenIssuer
 from fastapi_memsession.provider import SessionProvider
 from fastapi_memsession.records import SessionKey
 from fastapi_memsession.session import Session
+from fastapi_memsession.unbroken import unbroken
 
 logger = logging.getLogger("fastapi_memsession")
 
-_endings: set[asyncio.Task[None]] = set()  # keeps tasks that outlive their request from vanishing
 _OURS = frozenset({b"cache-control", b"vary"})
 _STARTS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
 
@@ -101,10 +100,7 @@ class SessionResponse:
     async def end(self, key: SessionKey, reason: EndReason) -> None:
         """End a session, come what may."""
         # The client may be gone and this task cancelled: the store must hear of it all the same.
-        task = asyncio.create_task(self._end_or_log(key, reason))
-        _endings.add(task)
-        task.add_done_callback(_endings.discard)
-        await asyncio.shield(task)
+        await unbroken(self._end_or_log(key, reason))
 
     async def _end_or_log(self, key: SessionKey, reason: EndReason) -> None:
         try:

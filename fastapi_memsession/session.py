@@ -10,12 +10,13 @@ from typing import Generic
 
 from fastapi_memsession.errors import SessionUsageError
 from fastapi_memsession.records import Claims, SessionRecord, new_session_id
-from fastapi_memsession.session_data import Keeper, SessionData, held_leases
+from fastapi_memsession.session_data import Keeper, held_leases
+from fastapi_memsession.session_life import SessionLife
 from fastapi_memsession.shapes import DataT
 from fastapi_memsession.stores.base import SessionStore
 
 
-class Session(SessionData, Generic[DataT]):
+class Session(SessionLife, Generic[DataT]):
     """A live session. Get one by `Depends(get_session)` or from `login_session`.
 
     `Session[Cart]` is one whose data have the shape of Cart: see `session_of`.

@@ -30,6 +30,7 @@ from fastapi_memsession.values import (
     encode_data,
     encode_value,
 )
+from fastapi_memsession.watches import Watches
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -45,6 +46,7 @@ class Keeper(Protocol):
     store: SessionStore
     clock: Clock
     max_data_bytes: int
+    watches: Watches
 
     async def end(self, key: SessionKey, *, reason: EndReason) -> bool:
         """End a session; return whether it was live."""

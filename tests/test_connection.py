@@ -48,7 +48,7 @@ from fastapi_memsession import (
     setup_sessions,
 )
 from fastapi_memsession.middleware import ConnectionMiddleware
-from fastapi_memsession.response import _endings
+from fastapi_memsession.unbroken import _under_way
 from tests.conftest import settings
 
 CARRIERS = ["header", "cookie", "header,cookie"]
@@ -730,8 +730,8 @@ async def test_a_login_that_is_cancelled_while_it_is_stored_is_undone(make_app):
         await asyncio.wait({task}, timeout=0)
         task.cancel()
         await asyncio.wait({task})
-        while _endings:
-            await asyncio.wait(set(_endings))
+        while _under_way:
+            await asyncio.wait(set(_under_way))
     assert await app.state.sessions.count() == 0
 
 

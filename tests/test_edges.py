@@ -43,13 +43,13 @@ from fastapi_memsession import (
 from fastapi_memsession.answers import Answers
 from fastapi_memsession.middleware import ConnectionMiddleware
 from fastapi_memsession.origins import refuse_cross_origin
-from fastapi_memsession.response import _endings
 from fastapi_memsession.stores import siblings
 from fastapi_memsession.stores.base import CompareAndSet, Increment, SetValue
 from fastapi_memsession.stores.changes import apply_changes
 from fastapi_memsession.stores.expiry import ExpiryQueue
 from fastapi_memsession.stores.leases import LeaseTable
 from fastapi_memsession.tokens import MAX_TOKEN_BYTES
+from fastapi_memsession.unbroken import _under_way
 from fastapi_memsession.values import decode_value_as, encode_value
 from tests.conftest import KEY, START
 from tests.test_carriers import injected
@@ -884,7 +884,7 @@ async def test_an_ending_outlives_its_request(make_app):
     gc.collect()
     assert store.reply() is not None
     store.reply().set_result(None)
-    await asyncio.wait_for(asyncio.gather(*_endings), 5)
+    await asyncio.wait_for(asyncio.gather(*_under_way), 5)
     assert await app.state.sessions.count() == 0
 
 

@@ -14,7 +14,7 @@ HOUSE = Path(fastapi_memsession.__file__).parent
 # Each room may import from the rooms above it, never from its own floor's right or below.
 FLOORS = [
     ["clock", "errors"],
-    ["checks", "records", "threads", "values"],
+    ["checks", "records", "threads", "unbroken", "values"],
     ["audit", "events", "settings", "shapes"],
     ["tokens", "carriers", "logins", "stores", "stores.verbs", "stores.leases", "stores.listeners"],
     ["stores.base"],
@@ -24,8 +24,11 @@ FLOORS = [
     ["stores.redis_listening", "stores.redis_locks"],
     ["stores.memory", "stores.redis"],
     ["stores.chosen", "stores.snapshot", "strangers"],
+    ["interruption"],
+    ["watches"],
     ["session_data", "issuer"],
-    ["session", "claims"],
+    ["session_life", "claims"],
+    ["session"],
     ["provider", "origins", "answers", "openapi", "sync_session", "typed_session"],
     ["response", "cleanup"],
     ["connection"],
