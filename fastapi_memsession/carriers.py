@@ -5,6 +5,7 @@ handshake are one to it. Tokens are never read from a URL: addresses end up in l
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from starlette.datastructures import MutableHeaders
@@ -14,6 +15,9 @@ from fastapi_memsession.errors import CredentialConflict, SessionTooLarge
 
 MAX_COOKIE_BYTES = 4096
 """Name and value together; a browser drops a larger cookie (RFC 6265bis section 5.6)."""
+
+SUBPROTOCOL = "memsession.bearer"
+"""What a page that opens a WebSocket offers before its token: browsers let it set no header."""
 
 
 class Credential(NamedTuple):
@@ -75,15 +79,26 @@ class TokenCarrier(Protocol):
 class HeaderCarrier:
     """The token in a request header, and after a login in the response header of the same name.
 
+    A page, which can set no header when it opens a WebSocket, offers the token as a subprotocol
+    after the name of ours: `new WebSocket(url, ["memsession.bearer", token])`.
+
     Args:
         name: `Authorization`, or any other name; another name goes without a scheme.
         scheme: what stands before the token in `Authorization`; a bare token is accepted too.
+        subprotocol: the name that stands before it there; None if it is not looked for.
     """
 
     ambient = False
 
-    def __init__(self, name: str = "Authorization", scheme: str = "Bearer") -> None:
+    def __init__(
+        self,
+        name: str = "Authorization",
+        scheme: str = "Bearer",
+        *,
+        subprotocol: str | None = SUBPROTOCOL,
+    ) -> None:
         self.vary = (name,)
+        self._subprotocol = subprotocol
         self._name = name
         self._wire_name = name.lower().encode("ascii")
         self._scheme = scheme.lower()
@@ -106,6 +121,12 @@ class HeaderCarrier:
                 if token and found is not None and token != found:
                     raise CredentialConflict(f"Two {self._name} headers carry different tokens.")
                 found = token or found
+        if connection.scope["type"] == "websocket":
+            for name, token in pairwise(connection.scope.get("subprotocols") or ()):
+                if name == self._subprotocol:
+                    if found and token != found:
+                        raise CredentialConflict("The handshake carries two different tokens.")
+                    found = token
         return Credential(found) if found else None
 
     def _token(self, value: str) -> str:

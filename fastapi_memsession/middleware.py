@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from fastapi_memsession.answers import Answers
+from fastapi_memsession.carriers import SUBPROTOCOL
 from fastapi_memsession.cleanup import clean_up_forever
 from fastapi_memsession.connection import SCOPE_KEY, ConnectionState
 from fastapi_memsession.errors import SessionError
@@ -42,8 +43,11 @@ class ConnectionMiddleware:
             # middlewares that go on while the response is being sent.
             scope = dict(scope)
         scope[SCOPE_KEY] = state
+        send = state.send
+        if scope["type"] == "websocket" and SUBPROTOCOL in (scope.get("subprotocols") or ()):
+            send = _choosing_ours(send)
         try:
-            await self.app(scope, receive, state.send)
+            await self.app(scope, receive, send)
         except SessionError as error:
             # From a middleware: what is further inside has been answered there.
             if state.started:
@@ -106,3 +110,18 @@ class ConnectionMiddleware:
             await self.app(scope, receive_and_start, stop_and_send)
         finally:
             await stop()
+
+
+def _choosing_ours(send: Send) -> Send:
+    """Choose our subprotocol where the application chooses none.
+
+    A browser that offered some fails the connection unless one of them is chosen, and the other
+    one is the token.
+    """
+
+    async def choose_and_send(message: Message) -> None:
+        if message["type"] == "websocket.accept" and message.get("subprotocol") is None:
+            message = {**message, "subprotocol": SUBPROTOCOL}
+        await send(message)
+
+    return choose_and_send

@@ -129,7 +129,7 @@ def _carrier(settings: SessionSettings) -> TokenCarrier:
 def _refresh_carrier(settings: SessionSettings) -> TokenCarrier:
     # No script has any use for a refresh token: its cookie is hidden whatever the settings say.
     cookie = _cookie(settings, settings.wire_refresh_cookie_name, http_only=True)
-    return _chosen(settings, HeaderCarrier(settings.refresh_header_name), cookie)
+    return _chosen(settings, HeaderCarrier(settings.refresh_header_name, subprotocol=None), cookie)
 
 
 def _cookie(settings: SessionSettings, name: str, *, http_only: bool) -> CookieCarrier:

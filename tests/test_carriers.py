@@ -220,3 +220,57 @@ def test_only_cookies_are_ambient():
 def test_a_credential_does_not_show_its_token():
     """A repr ends up in logs."""
     assert "a.b.c" not in repr(Credential("a.b.c"))
+
+
+def handshake(*subprotocols, headers=(), kind="websocket"):
+    raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers]
+    return HTTPConnection({"type": kind, "headers": raw, "subprotocols": list(subprotocols)})
+
+
+@pytest.mark.parametrize(
+    "offered",
+    [
+        ["memsession.bearer", "a.b.c"],
+        ["chat", "memsession.bearer", "a.b.c"],
+        ["memsession.bearer", "a.b.c", "chat"],
+        ["memsession.bearer", "a.b.c", "memsession.bearer", "a.b.c"],
+    ],
+)
+@pytest.mark.parametrize("carrier", [HeaderCarrier(), HeaderCarrier("X-Token"), BOTH])
+def test_a_page_offers_its_token_as_a_subprotocol(carrier, offered):
+    """After the name of ours. No browser sends it by itself."""
+    assert carrier.extract(handshake(*offered)) == Credential("a.b.c", ambient=False)
+
+
+@pytest.mark.parametrize(
+    "offered", [[], ["memsession.bearer"], ["chat", "a.b.c"], ["a.b.c", "memsession.bearer"]]
+)
+def test_other_subprotocols_are_no_token(offered):
+    """Nor is one that stands elsewhere."""
+    assert HeaderCarrier().extract(handshake(*offered)) is None
+
+
+def test_a_token_among_subprotocols_is_one_of_a_handshake():
+    """In a request nobody looks for it; nor does a carrier that is not to, or one of cookies."""
+    offered = ["memsession.bearer", "a.b.c"]
+    assert HeaderCarrier().extract(handshake(*offered, kind="http")) is None
+    assert HeaderCarrier(subprotocol=None).extract(handshake(*offered)) is None
+    assert CookieCarrier().extract(handshake(*offered)) is None
+    scope = {"type": "websocket", "headers": []}  # as some servers leave it
+    assert HeaderCarrier().extract(HTTPConnection(scope)) is None
+
+
+@pytest.mark.parametrize(
+    ("offered", "headers"),
+    [
+        (["memsession.bearer", "a.b.c"], [("Authorization", "Bearer x.y.z")]),
+        (["memsession.bearer", "a.b.c"], [("Cookie", "session_token=x.y.z")]),
+        (["memsession.bearer", "a.b.c", "memsession.bearer", "x.y.z"], []),
+    ],
+)
+def test_a_subprotocol_and_another_token_disagree(offered, headers):
+    """Using either would be a guess; the same token twice is none."""
+    with pytest.raises(CredentialConflict):
+        BOTH.extract(handshake(*offered, headers=headers))
+    same = [(name, value.replace("x.y.z", "a.b.c")) for name, value in headers]
+    assert BOTH.extract(handshake(*offered[:2], headers=same)).token == "a.b.c"

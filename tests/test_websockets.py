@@ -16,6 +16,7 @@ from fastapi_memsession import (
     StoreUnavailable,
     get_session,
     login_session,
+    renew_session,
 )
 
 
@@ -83,8 +84,9 @@ def test_a_socket_has_the_session_of_its_handshake(client, headers):
 
 
 @pytest.mark.parametrize("junk", [{}, {"Authorization": "Bearer x"}, {"Cookie": "session_token=x"}])
-def test_without_a_session_a_socket_is_refused(client, junk):
-    """Before it is accepted: a policy violation, which clients see as HTTP 403."""
+def test_without_a_session_a_socket_is_refused(client, junk, caplog):
+    """Before it is accepted, as a policy violation: HTTP 403 to clients. The log says why."""
+    caplog.set_level("INFO")
     with (
         pytest.raises(WebSocketDisconnect) as caught,
         client.websocket_connect("/count", headers=junk),
@@ -92,6 +94,7 @@ def test_without_a_session_a_socket_is_refused(client, junk):
         pytest.fail("accepted")
     assert caught.value.code == 1008
     assert caught.value.reason == "Not authenticated"
+    assert "A WebSocket was closed: Not authenticated." in caplog.text
 
 
 def test_a_session_that_ends_ends_the_socket_at_its_next_use(client, headers):
@@ -211,3 +214,93 @@ def test_asking_often_on_one_socket_keeps_nothing(make_app):
         pass
     assert len(set(errors[1:])) == 1
     assert errors[0] <= errors[1] + 1
+
+
+@pytest.fixture
+def offering(make_app):
+    """An application whose sockets choose the subprotocol that their address names."""
+    app = make_app(refresh=True)
+
+    @app.post("/login")
+    async def login(request: Request):
+        await login_session(request, "anna")
+
+    @app.websocket("/choose/{name}")
+    async def choose(websocket: WebSocket, session: CurrentSession, name: str):
+        await websocket.accept(subprotocol=None if name == "none" else name)
+        await websocket.send_text(session.user_id)
+
+    @app.websocket("/stranger")
+    async def stranger(websocket: WebSocket):
+        await websocket.accept()
+        await websocket.close()
+
+    @app.websocket("/renew")
+    async def renew(websocket: WebSocket):
+        session = await renew_session(websocket)
+        await websocket.accept()
+        await websocket.send_text(session.user_id)
+
+    client = TestClient(app)
+    return client, client.post("/login").headers["authorization"].removeprefix("Bearer ")
+
+
+def test_an_access_token_among_the_subprotocols_is_no_refresh_token(offering):
+    """It does not disagree with the one in the header for those."""
+    client, token = offering
+    headers = {"X-Refresh-Token": client.post("/login").headers["x-refresh-token"]}
+    offered = ["memsession.bearer", token]
+    with client.websocket_connect("/renew", subprotocols=offered, headers=headers) as socket:
+        assert socket.receive_text() == "anna"
+
+
+@pytest.mark.parametrize(("name", "chosen"), [("none", "memsession.bearer"), ("chat", "chat")])
+def test_a_token_among_the_subprotocols(offering, name, chosen):
+    """Ours is chosen unless the application chooses another; the token never is."""
+    client, token = offering
+    offered = ["memsession.bearer", token, "chat"]
+    with client.websocket_connect(f"/choose/{name}", subprotocols=offered) as socket:
+        assert socket.receive_text() == "anna"
+        assert socket.accepted_subprotocol == chosen
+
+
+def test_nothing_is_chosen_that_was_not_offered(offering):
+    """Neither for a token in a header, nor where only others are offered."""
+    client, token = offering
+    headers = {"Authorization": f"Bearer {token}"}
+    for offered in ([], ["chat"]):
+        path = "/choose/none"
+        with client.websocket_connect(path, subprotocols=offered, headers=headers) as socket:
+            assert socket.accepted_subprotocol is None
+
+
+def test_a_socket_without_a_session_is_opened_all_the_same(offering):
+    """A browser that offers insists on a choice, whether sessions are used or not."""
+    client, token = offering
+    with client.websocket_connect("/stranger", subprotocols=["memsession.bearer", token]) as socket:
+        assert socket.accepted_subprotocol == "memsession.bearer"
+
+
+@pytest.mark.parametrize(
+    ("handshake", "reason"),
+    [
+        (("/choose/none", "{}x", {}), "Not authenticated"),
+        (("/choose/none", "{}", {"Authorization": "x.y.z"}), "The handshake carries two different"),
+        (("/renew", "{}", {}), "Not authenticated"),
+    ],
+)
+def test_a_bad_subprotocol_is_refused(offering, caplog, handshake, reason):
+    """A policy violation; an access token renews nothing, and none is logged."""
+    client, token = offering
+    path, offered, headers = handshake
+    caplog.set_level("DEBUG")
+    with (
+        pytest.raises(WebSocketDisconnect) as caught,
+        client.websocket_connect(
+            path, subprotocols=["memsession.bearer", offered.format(token)], headers=headers
+        ),
+    ):
+        pytest.fail("accepted")
+    assert caught.value.code == 1008
+    assert caught.value.reason.startswith(reason)
+    assert token not in caplog.text
