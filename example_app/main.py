@@ -3,9 +3,6 @@
 `uvicorn example_app.main:app` serves it; so does `python -m example_app`.
 """
 
-import base64
-import hashlib
-import re
 import secrets
 import time
 from http import HTTPStatus
@@ -18,6 +15,8 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.security import APIKeyHeader
 from pydantic import BaseModel, ConfigDict, Field
 
+from example_app import chat
+from example_app.pages import headers_of
 from fastapi_memsession import (
     Session,
     SessionProvider,
@@ -191,7 +190,7 @@ def create_app(settings: SessionSettings | None = None) -> FastAPI:
         title="fastapi-memsession example",
         summary="Server-side sessions by dependency injection.",
         description=f"Log in as `{USERNAME}` with password `{PASSWORD}`. "
-        "[The page](/) uses the same endpoints.",
+        "[The page](/) uses the same endpoints; [the chat](/chat) ends with the session.",
         version=__version__,
         openapi_tags=[
             {"name": "session", "description": "Begin, look at, renew and end a session."},
@@ -203,6 +202,7 @@ def create_app(settings: SessionSettings | None = None) -> FastAPI:
     app.include_router(public)
     app.include_router(session_router("refresh"), dependencies=_WITH_REFRESH_TOKEN)
     app.include_router(private)
+    app.include_router(chat.router)
     app.include_router(session_router("list", "revoke_others"))
     return app
 
@@ -221,35 +221,8 @@ def _are_right(credentials: Credentials) -> bool:
     return username and password
 
 
-def _content_security_policy(page: str) -> str:
-    """Allow the page its own style and script, by their hashes, and requests to this server."""
-    return "; ".join(
-        (
-            "default-src 'none'",
-            f"style-src {_hash_of_element('style', page)}",
-            f"script-src {_hash_of_element('script', page)}",
-            "connect-src 'self'",
-            "img-src data:",
-            "base-uri 'none'",
-            "form-action 'none'",
-            "frame-ancestors 'none'",
-            "require-trusted-types-for 'script'",
-        )
-    )
-
-
-def _hash_of_element(name: str, page: str) -> str:
-    (text,) = re.findall(f"<{name}>(.*?)</{name}>", page, re.DOTALL)
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-
-
 _PAGE = Path(__file__).with_name("page.html").read_text("utf-8")
 _NO_COOKIE, _COOKIE = 'data-refresh-cookie="no"', 'data-refresh-cookie="yes"'
-_PAGE_HEADERS = {
-    "Cache-Control": "no-cache",
-    "Content-Security-Policy": _content_security_policy(_PAGE),
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
+_PAGE_HEADERS = headers_of(_PAGE)
 
 app = create_app()
