@@ -119,7 +119,8 @@ def _revoke(options: argparse.Namespace) -> int:
         if session_id is None:
             return await store.delete_user(user, now=now, reason="revoked")
         key = SessionKey(user, session_id)
-        return [session_id] if await store.delete(key, now=now, reason="revoked") else []
+        latest = await store.delete(key, now=now, reason="revoked")
+        return [latest] if latest else []
 
     ended = _ask_store(end)
     for each in ended:

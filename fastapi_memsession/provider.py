@@ -212,10 +212,10 @@ class SessionProvider:
         return await unbroken(self._end(key, reason))
 
     async def _end(self, key: SessionKey, reason: EndReason) -> bool:
-        live = await self.store.delete(key, now=self.clock(), reason=reason)
-        if live:
-            await self.events.tell("ended", key, reason)
-        return live
+        ended = await self.store.delete(key, now=self.clock(), reason=reason)
+        if ended is not None:
+            await self.events.tell("ended", SessionKey(key.user_id, ended), reason)
+        return ended is not None
 
     async def ended(self, key: SessionKey) -> SessionEnded:
         """Return the error for a session that is absent, with the reason if it is remembered."""

@@ -36,7 +36,7 @@ FLOORS = [
     ["gates", "routes", "sync_dependencies"],
     ["setup", "commands", "testing.application", "testing.session_clock"],
     ["testing.empty_sessions", "testing.login_as"],
-    ["testing", "testing.contract.model", "testing.contract.trial"],
+    ["testing", "testing.contract.model", "testing.contract.strategies", "testing.contract.trial"],
     [
         "testing.contract.changes",
         "testing.contract.claims",

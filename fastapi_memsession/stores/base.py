@@ -9,6 +9,8 @@ What holds for every method:
 - Each call is one atomic step. `create` never overwrites, no other call creates.
 - Why a session was ended is remembered for as long as its tokens could live: until its deadline.
   An id that is remembered is taken.
+- Whoever ends or spares a session by an id that it had before `rename` means that session: a logout
+  beside a change of the id must not miss it. Every other call finds it under its last id only.
 - Calls may come from several event loops and threads at once.
 """
 
@@ -185,8 +187,8 @@ class SessionStore(Protocol):
         ...
 
     @abstractmethod
-    async def delete(self, key: SessionKey, *, now: float, reason: EndReason) -> bool:
-        """End a session. Returns whether it was live; ending it again is quiet."""
+    async def delete(self, key: SessionKey, *, now: float, reason: EndReason) -> str | None:
+        """End a session. Returns the id under which it was live, None if it was not."""
         ...
 
     @abstractmethod

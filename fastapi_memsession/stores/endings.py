@@ -13,51 +13,59 @@ from fastapi_memsession.stores.base import LOGIN_SECONDS
 
 
 class Ending(NamedTuple):
-    """Why a session ended; worth knowing until the deadline."""
+    """Why a session ended, and the id under which it lived on; worth knowing until the deadline."""
 
     user_id: str
     session_id: str
     reason: EndReason
     deadline: float
+    successor: str | None = None
 
 
 class Endings:
-    """Reasons by session id until its deadline, and revocations by user for a while.
+    """Endings by session id until its deadline, and revocations by user for a while.
 
     Args:
         limit: of each, this many are remembered.
     """
 
-    __slots__ = ("_limit", "_reasons", "_revoked")
+    __slots__ = ("_endings", "_limit", "_revoked")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._reasons: OrderedDict[str, tuple[str, EndReason, float]] = OrderedDict()
+        self._endings: OrderedDict[str, Ending] = OrderedDict()
         self._revoked: OrderedDict[str, float] = OrderedDict()
 
     def __contains__(self, session_id: str) -> bool:
-        return session_id in self._reasons
+        return session_id in self._endings
 
-    def note(self, key: SessionKey, reason: EndReason, *, now: float, deadline: float) -> None:
+    def note(self, ending: Ending, now: float) -> None:
         """Remember why a session ended."""
-        self._reasons[key.session_id] = (key.user_id, reason, deadline)
-        while self._reasons:
-            oldest = next(iter(self._reasons.values()))
-            if len(self._reasons) <= self._limit and now < oldest[2]:
+        self._endings[ending.session_id] = ending
+        while self._endings:
+            oldest = next(iter(self._endings.values()))
+            if len(self._endings) <= self._limit and now < oldest.deadline:
                 return
-            self._reasons.popitem(last=False)
+            self._endings.popitem(last=False)
 
     def all(self) -> list[Ending]:
         """Return what is remembered of single sessions, oldest first."""
-        return [
-            Ending(user_id, session_id, reason, deadline)
-            for session_id, (user_id, reason, deadline) in self._reasons.items()
-        ]
+        return list(self._endings.values())
 
     def reason(self, key: SessionKey, now: float) -> EndReason | None:
         """Return why a session ended, None if nothing is remembered."""
-        user_id, reason, deadline = self._reasons.get(key.session_id, ("", None, now))
-        return reason if user_id == key.user_id and now < deadline else None
+        ending = self._of(key)
+        return ending.reason if ending and now < ending.deadline else None
+
+    def latest(self, key: SessionKey) -> SessionKey:
+        """Follow a session that was given new ids to the last of them."""
+        while (ending := self._of(key)) and ending.successor is not None:
+            key = SessionKey(key.user_id, ending.successor)
+        return key
+
+    def _of(self, key: SessionKey) -> Ending | None:
+        ending = self._endings.get(key.session_id)
+        return ending if ending and ending.user_id == key.user_id else None
 
     def note_all(self, user_id: str, now: float) -> None:
         """Remember that all sessions of a user were ended."""

@@ -61,8 +61,7 @@ class MemoryStore(SessionStore):
         with self._guard:
             shelf = self._shelf
             for each in contents.endings:
-                key = SessionKey(each.user_id, each.session_id)
-                shelf.endings.note(key, each.reason, now=now, deadline=each.deadline)
+                shelf.endings.note(each, now)
             living = [record for record in contents.records if now < record.expires_at]
             living.sort(key=lambda record: record.last_seen_at, reverse=True)
             for record in living:
@@ -93,7 +92,7 @@ class MemoryStore(SessionStore):
                 raise SessionEnded("revoked")
             shelf.refuse_taken(record.session_id)
             shelf.reap(now, _SWEPT_PER_LOGIN)
-            replaced = shelf.live(replacing, now) if replacing else None
+            replaced = shelf.live(shelf.endings.latest(replacing), now) if replacing else None
             evicted: list[str] = []
             if limit_per_user is not None:
                 mine = [info.session_id for info in shelf.list_user(user_id, now)]
@@ -207,13 +206,14 @@ class MemoryStore(SessionStore):
             self._shelf.end(key, "reused", now)
             return Rotation("reused", None)
 
-    async def delete(self, key: SessionKey, *, now: float, reason: EndReason) -> bool:
+    async def delete(self, key: SessionKey, *, now: float, reason: EndReason) -> str | None:
         """See SessionStore."""
         with self._guard:
-            record = self._shelf.live(key, now)
-            if record is not None:
-                self._shelf.end(key, reason, now)
-            return record is not None
+            latest = self._shelf.endings.latest(key)
+            if self._shelf.live(latest, now) is None:
+                return None
+            self._shelf.end(latest, reason, now)
+            return latest.session_id
 
     async def end_reason(self, key: SessionKey, *, now: float) -> EndReason | None:
         """See SessionStore."""
@@ -239,6 +239,8 @@ class MemoryStore(SessionStore):
         """See SessionStore."""
         with self._guard:
             mine = [info.session_id for info in self._shelf.list_user(user_id, now)]
+            if keep is not None:
+                keep = self._shelf.endings.latest(SessionKey(user_id, keep)).session_id
             ended = [session_id for session_id in mine if session_id != keep]
             for session_id in ended:
                 self._shelf.end(SessionKey(user_id, session_id), reason, now)

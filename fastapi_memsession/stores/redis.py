@@ -93,11 +93,11 @@ class RedisStore(SessionStore):
         """See SessionStore."""
         names, session_id, user_id = self._names, record.session_id, record.user_id
         ours = replacing is not None and replacing.user_id == user_id
+        replaced = replacing.session_id if replacing and ours else session_id
         arguments = (
             repr(now),
             session_id,
             "" if limit_per_user is None else limit_per_user,
-            replacing.session_id if replacing and ours else "",
             "" if since is None else repr(since),
             LOGIN_SECONDS,
             milliseconds_kept(record.deadline - now),
@@ -107,16 +107,18 @@ class RedisStore(SessionStore):
         known: list[str] = []
         while True:
             keys = [names.index(user_id), names.session(*record.key), names.revocation(user_id)]
-            keys += [names.session(user_id, each) for each in known]
-            done, *ids = await self._run("create", keys, *arguments, *known, *fields)
-            if done == -1:
+            keys += [names.session(user_id, each) for each in (replaced, *known)]
+            done, *ids = await self._run("create", keys, *arguments, replaced, *known, *fields)
+            if done == b"taken":
                 raise SessionIdTaken
-            if done == -2:  # noqa: PLR2004 - see the script
+            if done == b"stopped":
                 raise SessionEnded("revoked")
-            listed = [each.decode() for each in ids[0]]
-            if done == 1:
-                return listed
-            known = listed
+            if done == b"renamed":
+                replaced = ids[0].decode()
+                continue
+            known = [each.decode() for each in ids[0]]
+            if done == b"done":
+                return known
 
     async def load(
         self,
@@ -129,9 +131,8 @@ class RedisStore(SessionStore):
         """See SessionStore."""
         interval = "" if renew_interval is None else repr(float(renew_interval))
         shown = "" if generation is None else generation
-        keys = [self._names.session(*key)]
-        reply = await self._run("load", keys, repr(now), interval, shown, idempotent=True)
-        return record_from(key, reply)
+        arguments = ([self._names.session(*key)], repr(now), interval, shown)
+        return record_from(key, await self._run("load", *arguments, idempotent=True))
 
     async def change(
         self,
@@ -170,11 +171,8 @@ class RedisStore(SessionStore):
         now: float,
     ) -> SessionRecord | None:
         """See SessionStore."""
-        keys = [self._names.session(*key)]
-        reply = await self._run(
-            "set_claims", keys, repr(now), claims_text(expected), claims_text(claims)
-        )
-        return record_from(key, reply)
+        keys, texts = [self._names.session(*key)], (claims_text(expected), claims_text(claims))
+        return record_from(key, await self._run("set_claims", keys, repr(now), *texts))
 
     async def rename(
         self, key: SessionKey, session_id: str, *, now: float, confirmed_at: float | None = None
@@ -193,19 +191,22 @@ class RedisStore(SessionStore):
     ) -> Rotation:
         """See SessionStore."""
         keys = [self._names.index(key.user_id), self._names.session(*key)]
-        reply: list[Any] | None = await self._run(
-            "rotate", keys, repr(now), generation, repr(float(grace)), key.session_id
-        )
+        arguments = (repr(now), generation, repr(float(grace)), key.session_id)
+        reply: list[Any] | None = await self._run("rotate", keys, *arguments)
         if reply is None:
             return Rotation("gone", None)
         record = record_from(key, reply[1]) if len(reply) > 1 else None
         return Rotation(reply[0].decode(), record)
 
-    async def delete(self, key: SessionKey, *, now: float, reason: EndReason) -> bool:
+    async def delete(self, key: SessionKey, *, now: float, reason: EndReason) -> str | None:
         """See SessionStore."""
-        keys = [self._names.index(key.user_id), self._names.session(*key)]
-        reply = await self._run("delete", keys, repr(now), key.session_id, reason, idempotent=True)
-        return bool(reply)
+        user_id, session_id = key
+        while True:
+            keys = [self._names.index(user_id), self._names.session(user_id, session_id)]
+            reply = await self._run("delete", keys, repr(now), session_id, reason, idempotent=True)
+            if not isinstance(reply, bytes):
+                return session_id if reply else None
+            session_id = reply.decode()
 
     async def end_reason(self, key: SessionKey, *, now: float) -> EndReason | None:
         """See SessionStore."""
@@ -231,16 +232,18 @@ class RedisStore(SessionStore):
     ) -> list[str]:
         """See SessionStore."""
         index = self._names.index(user_id)
-        arguments = (repr(now), keep or "", reason, LOGIN_SECONDS * 1000)
-        known = await self._clients.members(index)
+        arguments = (repr(now), reason, LOGIN_SECONDS * 1000)
+        known, kept = await self._clients.members(index), keep or ""
         while True:
             keys = [index, self._names.revocation(user_id)]
-            keys += [self._names.session(user_id, each) for each in known]
-            done, ids = await self._run("delete_user", keys, *arguments, *known)
-            listed = [each.decode() for each in ids]
-            if done:
-                return listed
-            known = listed
+            keys += [self._names.session(user_id, each) for each in (kept, *known)]
+            done, ids = await self._run("delete_user", keys, *arguments, kept, *known)
+            if done == b"renamed":
+                kept = ids.decode()
+                continue
+            known = [each.decode() for each in ids]
+            if done == b"done":
+                return known
 
     async def count(self, *, now: float) -> int:
         """See SessionStore. Walks all keys."""

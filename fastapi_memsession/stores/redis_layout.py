@@ -6,7 +6,8 @@
         k z n         claims as JSON, bytes of data, the user id if the tag does not tell it
         i a a1 a2 a3  address and user agent at login, if they are recorded; the latter in pieces
         :<key>        a value as JSON, so that no key of the user's is one of those above
-        q             only with d, once the session was ended: why; until its deadline
+        q s           only with d, once the session was ended: why, and the id under which it
+                      lives on, if it does; until its deadline
     <prefix>:{<tag>}:idx              sorted set: the user's session ids by creation
     <prefix>:{<tag>}:rev              when all sessions of the user were ended, for a while
     <prefix>:{<tag>}:l:<session id>   lock: lease and the time until which it is held

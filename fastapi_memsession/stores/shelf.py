@@ -3,7 +3,7 @@
     records  session id -> record, packed
     users    user id -> its session id, or the set of them
     queue    session ids by the second from which on they may be dead
-    endings  session id -> why it ended
+    endings  session id -> why it ended, and where it lives on
 
 Not safe for threads: its store guards it.
 """
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 
 from fastapi_memsession.errors import EndReason, SessionIdTaken
 from fastapi_memsession.records import Ended, SessionInfo, SessionKey, SessionRecord
-from fastapi_memsession.stores.endings import Endings
+from fastapi_memsession.stores.endings import Ending, Endings
 from fastapi_memsession.stores.expiry import ExpiryQueue
 from fastapi_memsession.stores.packing import (
     Packed,
@@ -95,7 +95,7 @@ class Shelf:
         """Drop a live record, remember why, and tell; it may live on under another id."""
         deadline = unpack(key.session_id, self.records[key.session_id]).deadline
         self._drop(key.session_id)
-        self.endings.note(key, reason, now=now, deadline=deadline)
+        self.endings.note(Ending(*key, reason, deadline, successor), now)
         self._tell(key.user_id, Ended(key.session_id, reason, successor))
 
     def list_user(self, user_id: str, now: float) -> list[SessionInfo]:

@@ -239,7 +239,7 @@ async def test_an_update_of_all_claims_misses_no_session_that_gets_a_new_id(race
 
 
 async def test_a_destroyed_session_comes_back_under_no_id(racers, logins):
-    """Whoever writes to it or renames it; if the new id came first, there was nothing to end."""
+    """Whoever writes to it or renames it: if the new id came first, that one is ended."""
     made = [login.session.record.key for login in await logins()]
     new_ids = [new_session_id() for _ in made]
 
@@ -261,16 +261,17 @@ async def test_a_destroyed_session_comes_back_under_no_id(racers, logins):
         was_live, renamed, written = results[number]
         store, now = racers.referee.store, racers.referee.clock()
         new_key = SessionKey(made[number].user_id, new_ids[number])
-        reason = await store.end_reason(made[number], now=now)
-        assert reason == ("logout" if was_live else "replaced")
-        assert await store.load(made[number], now=now, renew_interval=0) is None
-        after = await store.load(new_key, now=now, renew_interval=None)
-        assert was_live == (renamed is None) == (after is None)
-        if after is not None:
-            assert after.data == {"n": str(number + (written is not None)).encode()}
-        return was_live
+        reasons = [await store.end_reason(key, now=now) for key in (made[number], new_key)]
+        assert was_live
+        assert reasons == (["logout", None] if renamed is None else ["replaced", "logout"])
+        for key in (made[number], new_key):
+            assert await store.load(key, now=now, renew_interval=None) is None
+        if renamed is not None:
+            assert renamed.data in [{"n": str(number + more).encode()} for more in (0, 1)]
+        return renamed is None, written is None
 
-    assert set(await racers.each(outcome)) == {True, False}
+    came_first = set(await racers.each(outcome))
+    assert {renamed for renamed, _ in came_first} == {True, False}
 
 
 async def test_a_clock_that_is_behind_gives_the_same_pair(racers, logins, clock):

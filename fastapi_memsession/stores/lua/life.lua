@@ -14,10 +14,11 @@ local function renew(session, now)
   redis.call('PEXPIRE', session, math.ceil((expires - tonumber(now)) * 1000) + 60000)
 end
 
--- Keep why a session ended, where it was, until its deadline by the caller's clock; and tell whoever
--- listens to the user's channel. It has ended all the same if we have no right to publish there.
+-- Keep why a session ended, and the id under which it lives on, where it was, until its deadline by
+-- the caller's clock; and tell whoever listens to the user's channel. It has ended all the same if we have no right to publish there.
 local function remember(session, now, reason, deadline, successor)
   redis.call('HSET', session, 'q', reason, 'd', deadline)
+  if successor then redis.call('HSET', session, 's', successor) end
   redis.call('PEXPIRE', session, math.ceil((tonumber(deadline) - tonumber(now)) * 1000) + 60000)
   local user, id = string.match(session, '^(.+}):s:(.+)$')
   redis.pcall('PUBLISH', user .. ':ended', id .. ' ' .. reason .. ' ' .. (successor or ''))

@@ -112,9 +112,11 @@ class Endings(Trial):
     async def test_the_first_reason_stays(
         self, store: Any, kept: SessionRecord, clock: TrialClock, end: Any
     ) -> None:
-        """Ending what has ended is quiet, whichever way it is tried."""
+        """Ending what has ended is quiet, whichever way it is tried; it may live on elsewhere."""
         reason = await end()
-        assert not await store.delete(kept.key, now=clock(), reason="undone")
+        ended = await store.delete(kept.key, now=clock(), reason="undone")
+        assert (ended is not None) == (reason == "replaced")
+        assert await store.delete(kept.key, now=clock(), reason="undone") is None
         assert kept.session_id not in await store.delete_user("anna", now=clock(), reason="undone")
         assert (await store.rotate(kept.key, 0, now=clock(), grace=10)) == ("gone", None)
         assert await store.end_reason(kept.key, now=clock()) == reason
@@ -181,6 +183,66 @@ class Endings(Trial):
         clock.advance(100)
         await create(store, record(), clock, limit=1)
         assert await reason_of(kept) is None
+
+    @pytest.mark.parametrize("user", ODD_TEXTS)
+    async def test_a_logout_ends_a_session_that_has_a_new_id(
+        self, store: Any, record: Any, clock: TrialClock, user: Any
+    ) -> None:
+        """By any id that it had: whoever found it under that one could not know of the next."""
+        made, bystander = record(user), record(user)
+        await create(store, made, clock)
+        await create(store, bystander, clock)
+        ids = [new_session_id(), new_session_id()]
+        second = await store.rename(made.key, ids[0], now=clock())
+        third = await store.rename(second.key, ids[1], now=clock())
+        assert await store.delete(made.key, now=clock(), reason="logout") == ids[1]
+        assert await load(store, third.key, clock) is None
+        keys = (made.key, second.key, third.key)
+        reasons = [await store.end_reason(key, now=clock()) for key in keys]
+        assert reasons == ["replaced", "replaced", "logout"]
+        for key in keys:
+            assert await store.delete(key, now=clock(), reason="undone") is None
+        assert await store.list_user(user, now=clock()) == [bystander.info]
+
+    async def test_an_old_id_ends_nothing_once_its_session_has_expired(
+        self, store: Any, kept: SessionRecord, clock: TrialClock
+    ) -> None:
+        """And another user's id ends nothing at all."""
+        renamed = await store.rename(kept.key, new_session_id(), now=clock())
+        foreign = SessionKey("bert", kept.session_id)
+        assert await store.delete(foreign, now=clock(), reason="logout") is None
+        assert await load(store, renamed.key, clock) == renamed
+        clock.now = renamed.expires_at
+        assert await store.delete(kept.key, now=clock(), reason="logout") is None
+        assert await store.end_reason(renamed.key, now=clock()) is None
+
+    async def test_a_session_is_spared_by_the_id_that_it_had(
+        self, store: Any, kept: SessionRecord, record: Any, clock: TrialClock
+    ) -> None:
+        """A new id amid "log all others out" costs nobody the session they work with."""
+        other = record()
+        await create(store, other, clock)
+        second = await store.rename(kept.key, new_session_id(), now=clock())
+        renamed = await store.rename(second.key, new_session_id(), now=clock())
+        call = store.delete_user("anna", now=clock(), keep=kept.session_id, reason="revoked")
+        assert await call == [other.session_id]
+        assert await load(store, renamed.key, clock) == renamed
+
+    async def test_a_login_replaces_a_session_by_the_id_that_it_had(
+        self, store: Any, kept: SessionRecord, record: Any, clock: TrialClock
+    ) -> None:
+        """It counts as gone, so that the limit costs no other session."""
+        other = record()
+        await create(store, other, clock)
+        second = await store.rename(kept.key, new_session_id(), now=clock())
+        renamed = await store.rename(second.key, new_session_id(), now=clock())
+        new = record()
+        assert await store.create(new, now=clock(), limit_per_user=2, replacing=kept.key) == []
+        assert {info.session_id for info in await store.list_user("anna", now=clock())} == {
+            other.session_id,
+            renamed.session_id,
+            new.session_id,
+        }
 
     @pytest.mark.parametrize("user", ODD_TEXTS)
     async def test_any_user_id_has_its_own_endings(

@@ -59,6 +59,7 @@ class Sessions:
         self.now = 1_000_000.0
         self.models: dict[SessionKey, Model] = {}
         self.endings: dict[SessionKey, tuple[str, float]] = {}
+        self.successors: dict[SessionKey, SessionKey] = {}
         self.revoked: dict[str, float] = {}
         self._turns = 0
 
@@ -78,6 +79,11 @@ class Sessions:
 
     def end(self, key: SessionKey, reason: Any) -> None:
         self.endings[key] = reason, self.models.pop(key).deadline
+
+    def latest(self, key: SessionKey) -> SessionKey:
+        while key in self.successors:
+            key = self.successors[key]
+        return key
 
     def reason(self, key: SessionKey) -> str | None:
         reason, deadline = self.endings.get(key, (None, 0.0))

@@ -24,32 +24,17 @@ from fastapi_memsession import (
     SessionKey,
     SessionRecord,
 )
-from fastapi_memsession.stores.base import (
-    CompareAndSet,
-    DeleteValue,
-    Increment,
-    SetDefault,
-    SetValue,
-)
 from fastapi_memsession.testing.contract.model import MAX_BYTES, Model, Sessions, expect
+from fastapi_memsession.testing.contract.strategies import (
+    AGES,
+    CHANGES,
+    CLAIMS,
+    KEYS,
+    USERS,
+    VALUES,
+)
 from fastapi_memsession.testing.contract.trial import Trial
 from fastapi_memsession.values import decode_value
-
-USERS = ["anna", "bert", ""]
-KEYS = st.sampled_from(["a", "b", "", ":a"])
-VALUES = st.sampled_from([b"1", b"2", b"null", b'"text"', b"[1,2]", b"9223372036854775807"])
-CLAIMS = st.sampled_from([{}, {"role": "admin"}, {"role": "user"}, {"b": "1", "a": "2"}])
-CHANGES = st.lists(
-    st.one_of(
-        st.builds(SetValue, KEYS, VALUES),
-        st.builds(SetDefault, KEYS, VALUES),
-        st.builds(DeleteValue, KEYS),
-        st.builds(Increment, KEYS, st.sampled_from([1, -1, 0.5])),
-        st.builds(CompareAndSet, KEYS, VALUES, VALUES),
-    ),
-    max_size=3,
-)
-AGES = st.sampled_from([None, 0.0, 0.5, 40.0, 650.0])  # seconds since something, if it was at all
 
 
 def machine_for(new_store: Any) -> Any:
@@ -87,11 +72,22 @@ def machine_for(new_store: Any) -> Any:
             data=st.dictionaries(KEYS, VALUES, max_size=2),
             claims=CLAIMS,
             began=AGES,
+            back=st.integers(0, 9),
         )
         def create(
-            self, *, user: Any, expiration: Any, limit: Any, data: Any, claims: Any, began: Any
+            self,
+            *,
+            user: Any,
+            expiration: Any,
+            limit: Any,
+            data: Any,
+            claims: Any,
+            began: Any,
+            back: Any,
         ) -> Any:
+            """Over the session that was made so many before, if there is one."""
             now, since = self.model.now, self.ago(began)
+            replaced = self.made[-back] if 0 < back <= len(self.made) else None
             record = SessionRecord(
                 user_id=user,
                 session_id=self.new_id(),
@@ -106,13 +102,16 @@ def machine_for(new_store: Any) -> Any:
                 user_agent=user or None,
             )
             self.made.append(record.key)
-            call = self.store.create(record, now=now, limit_per_user=limit, since=since)
+            call = self.store.create(
+                record, now=now, limit_per_user=limit, replacing=replaced, since=since
+            )
             if self.model.stops(user, since):
                 with pytest.raises(SessionEnded) as caught:
                     self.run(call)
                 assert caught.value.reason == "revoked"
                 return record.key
-            before = self.model.of_user(user)
+            spared = self.model.latest(replaced) if replaced else None
+            before = [each for each in self.model.of_user(user) if each != spared]
             expected = before[: max(0, len(before) + 1 - limit)] if limit else []
             assert sorted(self.run(call)) == sorted(key.session_id for key in expected)
             for key in expected:
@@ -207,8 +206,7 @@ def machine_for(new_store: Any) -> Any:
             key = self.model.mostly_live(key)
             model, now, confirmed_at = self.model.live(key), self.model.now, self.ago(confirmed)
             new_id = self.new_id()
-            call = self.store.rename(key, new_id, now=now, confirmed_at=confirmed_at)
-            record = self.run(call)
+            record = self.run(self.store.rename(key, new_id, now=now, confirmed_at=confirmed_at))
             assert (record is None) == (model is None)
             if model is None:
                 return multiple()
@@ -216,6 +214,7 @@ def machine_for(new_store: Any) -> Any:
             if confirmed_at is not None:
                 model.confirmed_at = confirmed_at
             self.model.models[record.key] = model
+            self.model.successors[key] = record.key
             assert record.key == SessionKey(key.user_id, new_id)
             assert model.matches(record)
             self.made.append(record.key)
@@ -240,18 +239,19 @@ def machine_for(new_store: Any) -> Any:
 
         @rule(key=sessions, reason=st.sampled_from(["logout", "undone"]))
         def delete(self, key: SessionKey, reason: Any) -> None:
-            key = self.model.mostly_live(key)
             ended = self.run(self.store.delete(key, now=self.model.now, reason=reason))
-            assert ended == (self.model.live(key) is not None)
+            latest = self.model.latest(key)
+            assert ended == (latest.session_id if self.model.live(latest) else None)
             if ended:
-                self.model.end(key, reason)
+                self.model.end(latest, reason)
 
         @rule(key=sessions, keep=st.booleans())
         def delete_user(self, key: SessionKey, keep: Any) -> None:
             now, kept = self.model.now, key.session_id if keep else None
             call = self.store.delete_user(key.user_id, now=now, keep=kept, reason="revoked")
             ended = self.run(call)
-            expected = [k for k in self.model.of_user(key.user_id) if k.session_id != kept]
+            spared = self.model.latest(key) if keep else None
+            expected = [k for k in self.model.of_user(key.user_id) if k != spared]
             assert sorted(ended) == sorted(k.session_id for k in expected)
             for each in expected:
                 self.model.end(each, "revoked")

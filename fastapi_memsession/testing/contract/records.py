@@ -121,7 +121,7 @@ class Records(Trial):
         self, store: Any, kept: SessionRecord, clock: TrialClock
     ) -> None:
         """The first delete says that it was live, the second is quiet."""
-        assert await store.delete(kept.key, now=clock(), reason="logout")
+        assert await store.delete(kept.key, now=clock(), reason="logout") == kept.session_id
         assert not await store.delete(kept.key, now=clock(), reason="logout")
         assert await load(store, kept.key, clock) is None
         assert await store.list_user("anna", now=clock()) == []
