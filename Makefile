@@ -3,6 +3,7 @@ VENV ?= .venv
 PORT ?= 8000
 HOST ?= 127.0.0.1
 ARGS ?=
+PYTEST ?= python -m pytest
 BIN := $(VENV)/bin
 MODULES := fastapi_memsession pytest_fastapi_memsession.py example_app tests benchmarks .ci
 
@@ -20,7 +21,7 @@ run: $(VENV)/.example  ## Serve the example app; PORT=9000 and MEMSESSION_CARRIE
 test: $(VENV)/.test  ## Run the tests; ARGS="-k name" selects some
 	@$(BIN)/python -m tests.browser.chromium
 	@$(BIN)/python -m tests.redis_server
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/$(PYTEST) $(ARGS)
 
 lint: $(VENV)/.lint  ## Check style and format
 	$(BIN)/ruff check $(MODULES)
@@ -31,9 +32,7 @@ type: $(VENV)/.test $(VENV)/.lint  ## Check types with mypy and pyright
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 cover: $(VENV)/.test  ## Run the tests and show what they do not reach
-	@$(BIN)/python -m tests.browser.chromium
-	@$(BIN)/python -m tests.redis_server
-	$(BIN)/coverage run -m pytest $(ARGS)
+	@$(MAKE) --no-print-directory test PYTEST="coverage run -m pytest"
 	$(BIN)/coverage report
 
 bench:  ## Measure what sessions cost; ARGS="--json FILE --svg FILE", or ARGS=--quick to see it run
