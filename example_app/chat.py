@@ -6,12 +6,11 @@ Whoever is in the room is so in this process: with several workers there is a ro
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from fastapi.responses import HTMLResponse
 
-from example_app.pages import headers_of
+from example_app.pages import headers_of, page_named
 from fastapi_memsession import CurrentSession
 
 LONGEST_TEXT = 500  # characters
@@ -72,5 +71,5 @@ async def read_chat() -> HTMLResponse:
     return HTMLResponse(_PAGE, headers=_HEADERS)
 
 
-_PAGE = Path(__file__).with_name("chat.html").read_text("utf-8")
+_PAGE = page_named("chat")
 _HEADERS = headers_of(_PAGE)

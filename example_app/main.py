@@ -6,7 +6,6 @@
 import secrets
 import time
 from http import HTTPStatus
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
@@ -16,7 +15,7 @@ from fastapi.security import APIKeyHeader
 from pydantic import BaseModel, ConfigDict, Field
 
 from example_app import chat
-from example_app.pages import headers_of
+from example_app.pages import headers_of, page_named
 from fastapi_memsession import (
     Session,
     SessionProvider,
@@ -221,7 +220,7 @@ def _are_right(credentials: Credentials) -> bool:
     return username and password
 
 
-_PAGE = Path(__file__).with_name("page.html").read_text("utf-8")
+_PAGE = page_named("page")
 _NO_COOKIE, _COOKIE = 'data-refresh-cookie="no"', 'data-refresh-cookie="yes"'
 _PAGE_HEADERS = headers_of(_PAGE)
 

@@ -3,6 +3,16 @@
 import base64
 import hashlib
 import re
+from pathlib import Path
+
+_FOLDER = Path(__file__).parent
+
+
+def page_named(name: str) -> str:
+    """Return a page; what all of them have in common heads its style."""
+    look = (_FOLDER / "look.css").read_text("utf-8")
+    page = (_FOLDER / f"{name}.html").read_text("utf-8")
+    return page.replace("<style>\n", f"<style>\n{look}", 1)
 
 
 def headers_of(page: str) -> dict[str, str]:
