@@ -20,6 +20,12 @@ async def rename(store: Any, key: SessionKey, clock: TrialClock, record: Any) ->
     await store.rename(key, new_session_id(), now=clock())
 
 
+async def rename_twice(store: Any, key: SessionKey, clock: TrialClock) -> Any:
+    """Return the session as it is after its first new id, and after its second."""
+    second = await store.rename(key, new_session_id(), now=clock())
+    return second, await store.rename(second.key, new_session_id(), now=clock())
+
+
 async def reuse(store: Any, key: SessionKey, clock: TrialClock, record: Any) -> None:
     for generation in (0, 1, 0):
         await store.rotate(key, generation, now=clock(), grace=10)
@@ -192,10 +198,9 @@ class Endings(Trial):
         made, bystander = record(user), record(user)
         await create(store, made, clock)
         await create(store, bystander, clock)
-        ids = [new_session_id(), new_session_id()]
-        second = await store.rename(made.key, ids[0], now=clock())
-        third = await store.rename(second.key, ids[1], now=clock())
-        assert await store.delete(made.key, now=clock(), reason="logout") == ids[1]
+        second, third = await rename_twice(store, made.key, clock)
+        ended = await store.delete(made.key, now=clock(), reason="logout")
+        assert ended == third.session_id
         assert await load(store, third.key, clock) is None
         keys = (made.key, second.key, third.key)
         reasons = [await store.end_reason(key, now=clock()) for key in keys]
@@ -222,8 +227,7 @@ class Endings(Trial):
         """A new id amid "log all others out" costs nobody the session they work with."""
         other = record()
         await create(store, other, clock)
-        second = await store.rename(kept.key, new_session_id(), now=clock())
-        renamed = await store.rename(second.key, new_session_id(), now=clock())
+        _, renamed = await rename_twice(store, kept.key, clock)
         call = store.delete_user("anna", now=clock(), keep=kept.session_id, reason="revoked")
         assert await call == [other.session_id]
         assert await load(store, renamed.key, clock) == renamed
@@ -234,8 +238,7 @@ class Endings(Trial):
         """It counts as gone, so that the limit costs no other session."""
         other = record()
         await create(store, other, clock)
-        second = await store.rename(kept.key, new_session_id(), now=clock())
-        renamed = await store.rename(second.key, new_session_id(), now=clock())
+        _, renamed = await rename_twice(store, kept.key, clock)
         new = record()
         assert await store.create(new, now=clock(), limit_per_user=2, replacing=kept.key) == []
         assert {info.session_id for info in await store.list_user("anna", now=clock())} == {
