@@ -14,6 +14,7 @@ know of each other; none looks further down:
     values.py         the one codec of stored values
     shapes.py         models as values by key, and back
     threads.py        blocking calls of async code
+    deadline.py       a time within which a block must end
     tokens.py         claims to JWT and back; the only importer of jose
     strangers.py      says, while you develop, that another process signed a token
     carriers.py       how a token travels: header, cookie, both

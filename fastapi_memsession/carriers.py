@@ -35,6 +35,9 @@ class Credential(NamedTuple):
         return f"Credential(ambient={self.ambient})"
 
 
+_new = tuple.__new__  # makes a NamedTuple of a tuple, without the call that its own function is
+
+
 @runtime_checkable
 class TokenCarrier(Protocol):
     """What `setup_sessions(app, carrier=...)` takes: any object with these five members.
@@ -115,24 +118,26 @@ class HeaderCarrier:
     def extract(self, connection: HTTPConnection) -> Credential | None:
         """Return the token of the header; None without it, or if another scheme is used there."""
         found: str | None = None
-        for name, value in connection.scope["headers"]:
-            if name == self._wire_name:
-                token = self._token(value.decode("latin-1"))
+        scope, wire_name, prefix = connection.scope, self._wire_name, self._prefix
+        for name, value in scope["headers"]:
+            if name == wire_name:
+                text = value.decode("latin-1")
+                if text.startswith(prefix):  # as nearly all do
+                    token = text.removeprefix(prefix).strip(" \t")
+                else:
+                    token = self._token(text)
                 if token and found is not None and token != found:
                     raise CredentialConflict(f"Two {self._name} headers carry different tokens.")
                 found = token or found
-        if connection.scope["type"] == "websocket":
-            for name, token in pairwise(connection.scope.get("subprotocols") or ()):
+        if scope["type"] == "websocket":
+            for name, token in pairwise(scope.get("subprotocols") or ()):
                 if name == self._subprotocol:
                     if found and token != found:
                         raise CredentialConflict("The handshake carries two different tokens.")
                     found = token
-        return Credential(found) if found else None
+        return _new(Credential, (found, False)) if found else None
 
     def _token(self, value: str) -> str:
-        prefix = self._prefix
-        if value.startswith(prefix):
-            return value[len(prefix) :].strip(" \t")
         scheme, _, token = value.strip(" \t").partition(" ")
         if scheme.lower() == self._scheme:  # RFC 9110 section 11.1: schemes ignore case
             return token.strip(" \t")
@@ -196,15 +201,16 @@ class CookieCarrier:
         one a sibling domain or another path planted nobody can tell.
         """
         found: str | None = None
+        wire_name = self._wire_name
         for header, value in connection.scope["headers"]:
-            if header == b"cookie" and self._wire_name in value:
+            if header == b"cookie" and wire_name in value:
                 for pair in value.split(b";"):
                     name, _, token = pair.partition(b"=")
-                    if name.strip(b" \t") == self._wire_name:
+                    if name.strip(b" \t") == wire_name:
                         if found is not None:
                             raise CredentialConflict(f"Two cookies are named {self._name}.")
                         found = token.strip(b" \t").decode("latin-1")
-        return Credential(found, ambient=True) if found else None
+        return _new(Credential, (found, True)) if found else None
 
     def inject(self, headers: MutableHeaders, token: str, *, max_age: int) -> None:
         """Set the cookie, unless a browser would drop it for its size."""

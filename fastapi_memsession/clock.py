@@ -14,24 +14,29 @@ from contextlib import suppress
 class Clock:
     """Seconds since the epoch, from a source that can be exchanged.
 
+    Attributes:
+        now: the source itself. What each request asks, it asks without a call in between.
+
     Args:
         source: returns them.
     """
 
-    __slots__ = ("_sleepers", "_source")
+    __slots__ = ("_sleepers", "now")
+
+    now: Callable[[], float]
 
     def __init__(self, source: Callable[[], float]) -> None:
-        self._source = source
+        self.now = source
         # Whoever sleeps, on whichever event loop and thread: each step on the set is atomic.
         self._sleepers: set[asyncio.Future[None]] = set()
 
     def __call__(self) -> float:
         """Return the time."""
-        return self._source()
+        return self.now()
 
     def follow(self, source: Callable[[], float]) -> Callable[[], float]:
         """Take the time from another source from now on; return the one before."""
-        before, self._source = self._source, source
+        before, self.now = self.now, source
         return before
 
     def wake(self) -> None:

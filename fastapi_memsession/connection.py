@@ -4,7 +4,6 @@ The state stands in the scope, where mounted applications and inner middlewares 
 a login, a renewal, a new id or a logout must tell the client is left to the response.
 """
 
-from collections.abc import Callable
 from typing import Unpack
 
 from starlette.requests import HTTPConnection
@@ -31,9 +30,7 @@ SCOPE_KEY = "fastapi_memsession"
 class ConnectionState(SessionResponse):
     """The session of one HTTP request or WebSocket: loaded once, shared by all who ask."""
 
-    # Defaults of the class: see SessionResponse.
-    _peeked = False  # the session was looked at, which is no use
-    _refusal: Callable[[], NotAuthenticated] | None = None
+    __slots__ = ()
 
     async def open(self, connection: HTTPConnection, *, renew: bool = True) -> Session:
         """Return the session that the connection's credential names.
@@ -49,26 +46,32 @@ class ConnectionState(SessionResponse):
             StoreUnavailable: the store cannot tell.
         """
         self.touch(connection)
-        if self.session is None and self._refusal is None:
+        if self.session is None and self.refusal is None:
+            provider = self.provider
             try:
-                loaded = await self._load(connection, renew=renew)
+                token = self._token(connection, provider.carrier)
+                if token is None:
+                    raise NotAuthenticated
+                loaded = await provider.open(token, renew=renew)
             except SessionError as error:
-                await self.provider.events.refused(error)
+                await provider.events.refused(error)
                 if not isinstance(error, NotAuthenticated):
                     raise
-                self._refusal = error.again()
+                self.refusal = error.again()
             else:
                 # A login, or another task that asked at the same time, may have been faster.
                 if self.session is None:
-                    self._adopt(loaded)
-                    self._peeked = not renew
+                    loaded.tellable = not self.started
+                    self.session = loaded
+                    self.peeked = not renew
+                    return loaded
         session = self.session
         if session is None:
-            raise (self._refusal or NotAuthenticated)()
+            raise (self.refusal or NotAuthenticated)()
         if session.destroyed:
             raise SessionEnded("logout")
-        if renew and self._peeked:
-            self._peeked = False
+        if renew and self.peeked:
+            self.peeked = False
             await session.load(renew_interval=self.provider.renew_seconds)
         return session
 
@@ -141,12 +144,6 @@ class ConnectionState(SessionResponse):
         key = self.provider.tokens.key_of(token) if token else None
         return key is not None and await self.provider.end(key, reason="logout")
 
-    async def _load(self, connection: HTTPConnection, *, renew: bool) -> Session:
-        token = self._token(connection, self.provider.carrier)
-        if token is None:
-            raise NotAuthenticated
-        return await self.provider.open(token, renew=renew)
-
     def _token(self, connection: HTTPConnection, carrier: TokenCarrier) -> str | None:
         credential = carrier.extract(connection)
         if credential is None:
@@ -172,7 +169,7 @@ class ConnectionState(SessionResponse):
     def _adopt(self, session: Session) -> Session:
         session.tellable = not self.started
         self.session = session
-        self._peeked = False
+        self.peeked = False
         return session
 
     def _refuse_late(self, call: str) -> None:

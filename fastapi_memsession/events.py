@@ -76,8 +76,9 @@ class Events:
         self, kind: EventKind, key: SessionKey | None = None, reason: str | None = None
     ) -> None:
         """Tell what happened to a session."""
-        user_id, session_id = key or (None, None)
-        await self._emit(SessionEvent(kind, self._clock(), user_id, session_id, reason))
+        if self._handlers or logger.isEnabledFor(_LEVELS.get(kind, logging.INFO)):
+            user_id, session_id = key or (None, None)
+            await self._emit(SessionEvent(kind, self._clock(), user_id, session_id, reason))
 
     async def refused(self, error: SessionError) -> None:
         """Tell that a request with a credential did not get what it wanted, if that is so."""

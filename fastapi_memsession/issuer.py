@@ -15,7 +15,7 @@ from fastapi_memsession.settings import SessionSettings
 from fastapi_memsession.tokens import TokenCodec
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Issue:
     """Tokens, the response headers that bring them, and the times that the access token says."""
 

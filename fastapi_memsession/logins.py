@@ -71,7 +71,7 @@ def checked_claims(claims: object) -> dict[str, str]:
     Raises:
         SessionDataError: they are not text by text.
     """
-    if not isinstance(claims, Mapping):
+    if type(claims) is not dict and not isinstance(claims, Mapping):
         raise SessionDataError(f"Claims must be a mapping, not a {type(claims).__name__}.")
     for name, value in claims.items():
         if not isinstance(name, str) or not isinstance(value, str):

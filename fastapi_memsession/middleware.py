@@ -34,7 +34,8 @@ class ConnectionMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection, or one run of the lifespan."""
-        if scope["type"] == "lifespan":
+        kind = scope["type"]
+        if kind == "lifespan":
             await self._lifespan(scope, receive, send)
             return
         state = ConnectionState(self._provider, self._answers, send)
@@ -44,7 +45,7 @@ class ConnectionMiddleware:
             scope = dict(scope)
         scope[SCOPE_KEY] = state
         send = state.send
-        if scope["type"] == "websocket" and SUBPROTOCOL in (scope.get("subprotocols") or ()):
+        if kind == "websocket" and SUBPROTOCOL in (scope.get("subprotocols") or ()):
             send = _choosing_ours(send)
         try:
             await self.app(scope, receive, send)
@@ -54,8 +55,12 @@ class ConnectionMiddleware:
                 raise
             await self._answer(scope, receive, state.send, error)
         finally:
-            if state.created and not state.started:
-                await state.undo()
+            if state.connection is not None:
+                if state.created and not state.started:
+                    await state.undo()
+                # It knows the state in turn: the two would wait for the garbage collector, and
+                # keep whatever else belongs to the request.
+                state.connection = None
 
     async def _answer(
         self, scope: Scope, receive: Receive, send: Send, error: SessionError

@@ -170,9 +170,27 @@ class SessionRecord(NamedTuple):
         idle expiration of its own is renewed after half of that at the latest, or it would
         never slide. `None` means a look that is no use.
         """
-        return interval is not None and now - self.last_seen_at >= min(
-            interval, self.expiration / 2
-        )
+        if interval is None:
+            return False
+        unseen = now - self.last_seen_at
+        return unseen >= interval or unseen + unseen >= self.expiration
+
+    def used(
+        self, now: float, *, interval: float | None, generation: int | None
+    ) -> "SessionRecord":
+        """Return the record after a use, or a look, at `now`; itself if nothing is written down.
+
+        Args:
+            now: seconds since the epoch.
+            interval: as of `needs_renewal`.
+            generation: of the token that was shown; it is then known to have arrived.
+        """
+        record = self
+        if record.needs_renewal(now, interval):
+            record = record.renewed(now)
+        if generation is not None and record.used_generation < generation <= record.generation:
+            record = record._replace(used_generation=generation)
+        return record
 
     def renewed(self, now: float) -> "SessionRecord":
         """Return the record as used at `now`: idle expiration starts again, up to the deadline."""

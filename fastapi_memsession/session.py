@@ -31,13 +31,7 @@ class Session(SessionLife, Generic[DataT]):
     )  # fmt: skip
 
     def __init__(
-        self,
-        record: SessionRecord,
-        keeper: Keeper,
-        *,
-        issued_at: int,
-        expires_at: int,
-        untold: bool = False,
+        self, record: SessionRecord, keeper: Keeper, issued_at: int, expires_at: int
     ) -> None:
         self._record = record
         self._data = record.data
@@ -47,7 +41,7 @@ class Session(SessionLife, Generic[DataT]):
         self._token_expires_at = expires_at
         self._confirmed_at: float | None = None
         self._next_id: str | None = None
-        self.untold = untold  # the client's token is not what the record says, or is worthless
+        self.untold = False  # the client's token is not what the record says, or is worthless
         self.tellable = False  # a response is still to come that can bring the client a token
 
     def __repr__(self) -> str:

@@ -124,7 +124,8 @@ class SessionData:
         Raises:
             SessionDataError: the value does not fit `as_`.
         """
-        self._check_alive()
+        if self._destroyed:  # asked before the call, which nearly every request would make
+            self._check_alive()
         encoded = self._data.get(key) if type(key) is str else None
         if encoded is None:
             check_key(key)

@@ -10,8 +10,15 @@ import logging
 from typing import Any
 
 from fastapi_memsession.checks import MAKE_A_KEY
-from fastapi_memsession.errors import InvalidToken, TokenExpired
-from fastapi_memsession.tokens import ACCESS, MAX_TOKEN_BYTES, REFRESH, TokenClaims, TokenCodec
+from fastapi_memsession.errors import InvalidToken
+from fastapi_memsession.tokens import (
+    ACCESS,
+    MAX_TOKEN_BYTES,
+    REFRESH,
+    Kind,
+    TokenClaims,
+    TokenCodec,
+)
 
 logger = logging.getLogger("fastapi_memsession")
 
@@ -25,22 +32,9 @@ class WatchfulTokenCodec(TokenCodec):
         super().__init__(*arguments, **options)
         self._told = False
 
-    def decode(self, token: str, now: float | None = None) -> TokenClaims:
-        """See TokenCodec."""
+    def _verified(self, token: str, kind: Kind) -> TokenClaims:
         try:
-            return super().decode(token, now)
-        except TokenExpired:
-            raise
-        except InvalidToken:
-            self._look_at(token)
-            raise
-
-    def decode_refresh(self, token: str) -> TokenClaims:
-        """See TokenCodec."""
-        try:
-            return super().decode_refresh(token)
-        except TokenExpired:
-            raise
+            return super()._verified(token, kind)
         except InvalidToken:
             self._look_at(token)
             raise

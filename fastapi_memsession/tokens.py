@@ -60,9 +60,11 @@ class TokenClaims(NamedTuple):
     data: Mapping[str, str]
     issued_at: int
     expires_at: int
+    over_at: float
+    """`expires_at` once more: to compare a clock's time with an int takes three times as long."""
 
 
-class _Kind:
+class Kind:
     """One kind of token: its claims, its life, and by header segment the key that verifies it."""
 
     __slots__ = ("claims", "header", "keys", "longest_life", "typ")
@@ -114,8 +116,8 @@ class TokenCodec:
         self._audience = audience
         self._clock = clock
         self._shape = re.compile(rf"([A-Za-z0-9_-]+)\.[A-Za-z0-9_-]+\.{_SIGNATURE[algorithm]}")
-        self._access = _Kind(ACCESS, _CLAIMS | {"data"}, access_life)
-        self._refresh = _Kind(REFRESH, _CLAIMS, max_lifetime)
+        self._access = Kind(ACCESS, _CLAIMS | {"data"}, access_life)
+        self._refresh = Kind(REFRESH, _CLAIMS, max_lifetime)
         for secret in (*previous_keys, key):
             self._signing_key = _hmac_key(secret, algorithm)
             for kind in (self._access, self._refresh):
@@ -144,7 +146,8 @@ class TokenCodec:
             SessionTooLarge: the token would be longer than 4096 bytes.
         """
         claims = self._claims(key, generation, issued_at, expires_at)
-        return self._encode(claims | {"data": dict(data)}, self._access)
+        claims["data"] = dict(data)
+        return self._encode(claims, self._access)
 
     def encode_refresh(
         self, key: SessionKey, *, generation: int, issued_at: float, expires_at: float
@@ -166,7 +169,7 @@ class TokenCodec:
             "exp": math.ceil(expires_at),
         }
 
-    def _encode(self, claims: dict[str, Any], kind: _Kind) -> str:
+    def _encode(self, claims: dict[str, Any], kind: Kind) -> str:
         try:
             payload = to_json(claims)
         except ValueError:
@@ -174,9 +177,9 @@ class TokenCodec:
                 "The user id or the claims hold a lone surrogate, which no token can carry."
             ) from None
         # As jws.sign() would, which encodes the same header anew each time.
-        signed = f"{kind.header}.{_base64url(payload)}"
+        signed = kind.header.encode() + b"." + _base64url(payload)
         key: Any = self._signing_key  # whose methods have no types
-        token = f"{signed}.{_base64url(key.sign(signed.encode()))}"
+        token = (signed + b"." + _base64url(key.sign(signed))).decode()
         if len(token) > MAX_TOKEN_BYTES:
             raise SessionTooLarge(
                 f"User id and claims make a token of {len(token)} bytes, the limit is "
@@ -201,7 +204,7 @@ class TokenCodec:
             if len(self._recent) >= _CACHE_SIZE:
                 self._older, self._recent = self._recent, {}
             self._recent[token] = claims
-        if (self._clock() if now is None else now) >= claims.expires_at:
+        if (self._clock() if now is None else now) >= claims.over_at:
             raise TokenExpired
         return claims
 
@@ -221,13 +224,13 @@ class TokenCodec:
                 continue
         return None
 
-    def _verified(self, token: str, kind: _Kind) -> TokenClaims:
+    def _verified(self, token: str, kind: Kind) -> TokenClaims:
         try:
             return self._verify(token, kind)
         except Exception:  # whatever a hostile token provokes, there is one answer
             raise InvalidToken from None
 
-    def _verify(self, token: str, kind: _Kind) -> TokenClaims:
+    def _verify(self, token: str, kind: Kind) -> TokenClaims:
         shape = self._shape.fullmatch(token) if len(token) <= MAX_TOKEN_BYTES else None
         if shape is None:
             raise InvalidToken
@@ -237,7 +240,7 @@ class TokenCodec:
         claims = json.loads(payload, object_pairs_hook=_unique, parse_constant=_refuse)
         return self._checked(claims, kind)
 
-    def _checked(self, claims: dict[str, Any], kind: _Kind) -> TokenClaims:
+    def _checked(self, claims: dict[str, Any], kind: Kind) -> TokenClaims:
         if type(claims) is not dict or claims.keys() != kind.claims:
             raise InvalidToken
         user_id, session_id, data = claims["sub"], claims["sid"], claims.get("data", {})
@@ -261,7 +264,7 @@ class TokenCodec:
             raise InvalidToken
         user_id.encode()  # a lone surrogate is text that nobody could have logged in with
         key = SessionKey(user_id, session_id)
-        return TokenClaims(key, generation, data, issued_at, expires_at)
+        return TokenClaims(key, generation, data, issued_at, expires_at, float(expires_at))
 
 
 def _hmac_key(secret: bytes, algorithm: str) -> CryptographyHMACKey:
@@ -276,11 +279,11 @@ def _hmac_key(secret: bytes, algorithm: str) -> CryptographyHMACKey:
 
 def _fingerprint(secret: bytes) -> str:
     digest = hashlib.sha256(b"fastapi-memsession key id\0" + secret).digest()
-    return _base64url(digest[:6])
+    return _base64url(digest[:6]).decode()
 
 
-def _base64url(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+def _base64url(data: bytes) -> bytes:
+    return base64.urlsafe_b64encode(data).rstrip(b"=")
 
 
 def _unique(members: list[tuple[str, Any]]) -> dict[str, Any]:

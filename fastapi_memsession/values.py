@@ -4,10 +4,11 @@ A value is encoded when it is handed in, so what cannot be stored fails at once 
 the caller still holds is aliased. Every store keeps these bytes, so every store is equally strict.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from enum import Enum
 from functools import lru_cache
+from math import isfinite
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -17,6 +18,8 @@ from fastapi_memsession.errors import SessionDataError, SessionTooLarge
 
 MAX_DEPTH = 100
 """Levels of lists and dicts that a value may have."""
+
+_INT64 = range(-(2**63), 2**63)
 
 # JSON has no form of its own for these. Pydantic would write them as text or as a list, and a
 # reader would get another type back than was stored; a set would not even keep its order.
@@ -35,6 +38,8 @@ def encode_value(value: object) -> bytes:
         SessionDataError: the value cannot be stored. The message does not quote it.
     """
     try:
+        if _is_plain(value):  # as most are: there is nothing to look for inside
+            return to_json(value)
         _refuse_what_json_would_alter(value, 0)
         encoded = to_json(value)
         # Proves that the text can be read back: refuses NaN, infinities and huge integers.
@@ -50,9 +55,8 @@ def encode_value(value: object) -> bytes:
     return encoded
 
 
-def decode_value(encoded: bytes) -> Any:
-    """Decode one value to JSON types."""
-    return from_json(encoded)
+decode_value: Callable[[bytes], Any] = from_json
+"""Decode one value to JSON types."""
 
 
 def decode_value_as(encoded: bytes, type_: Any) -> Any:
@@ -83,9 +87,13 @@ def check_key(key: object) -> str:
 
 def encode_data(data: object) -> dict[str, bytes]:
     """Encode several values by key, all or none."""
-    if not isinstance(data, Mapping):
+    if type(data) is not dict and not isinstance(data, Mapping):
         raise SessionDataError(f"Data must be a mapping, not a {type(data).__name__}.")
-    return {check_key(key): encode_value(value) for key, value in data.items()}
+    return {
+        # Nearly every key is ASCII, which is seen at a glance.
+        key if type(key) is str and key.isascii() else check_key(key): encode_value(value)
+        for key, value in data.items()
+    }
 
 
 def check_size(data: Mapping[str, bytes], limit: int) -> None:
@@ -97,7 +105,7 @@ def check_size(data: Mapping[str, bytes], limit: int) -> None:
 
 def size_of(data: Mapping[str, bytes]) -> int:
     """Return the bytes that keys and values take together."""
-    return sum(len(key.encode()) + len(value) for key, value in data.items())
+    return len("".join(data).encode()) + sum(map(len, data.values()))
 
 
 def too_large(size: int, limit: int) -> SessionTooLarge:
@@ -114,6 +122,18 @@ def too_large(size: int, limit: int) -> SessionTooLarge:
 def _adapter(type_: Any, _spelled: str) -> TypeAdapter[Any]:
     # `int | str` equals `str | int`, but reads otherwise: only spelled the same are they the same.
     return TypeAdapter(type_)
+
+
+def _is_plain(value: object) -> bool:
+    """Whether JSON says the value as it is: text, a truth, or a number that any reader can hold."""
+    kind = type(value)
+    return (
+        kind is str
+        or kind is bool
+        or value is None
+        or (kind is int and value in _INT64)
+        or (kind is float and isfinite(value))  # type: ignore[arg-type]
+    )
 
 
 def _refuse_what_json_would_alter(value: object, depth: int) -> None:

@@ -14,14 +14,14 @@ HOUSE = Path(fastapi_memsession.__file__).parent
 # Each room may import from the rooms above it, never from its own floor's right or below.
 FLOORS = [
     ["clock", "errors"],
-    ["checks", "records", "threads", "unbroken", "values"],
+    ["checks", "deadline", "records", "threads", "unbroken", "values"],
     ["audit", "events", "settings", "shapes"],
     ["tokens", "carriers", "logins", "stores", "stores.verbs", "stores.leases", "stores.listeners"],
     ["stores.base"],
     ["stores.changes", "stores.endings", "stores.expiry", "stores.siblings", "stores.packing"],
     ["stores.redis_layout", "stores.redis_urls", "stores.shelf"],
     ["stores.redis_client"],
-    ["stores.redis_listening", "stores.redis_locks"],
+    ["stores.redis_calls", "stores.redis_listening", "stores.redis_locks"],
     ["stores.memory", "stores.redis"],
     ["stores.chosen", "stores.snapshot", "strangers"],
     ["interruption"],
@@ -60,7 +60,7 @@ FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 # Who may open the door to a library.
 DOORS = {
     "jose": {"tokens"},
-    "redis": {"stores.redis_client", "stores.redis_urls"},
+    "redis": {"stores.redis_calls", "stores.redis_client", "stores.redis_urls"},
     "fastapi": {"dependencies", "gates", "openapi", "routes", "setup", "sync_dependencies"},
     "anyio": {"testing.login_as", "threads"},
     "pydantic_settings": {"settings"},

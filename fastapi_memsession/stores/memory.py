@@ -121,16 +121,17 @@ class MemoryStore(SessionStore):
         renew_interval: float | None,
         generation: int | None = None,
     ) -> SessionRecord | None:
-        """See SessionStore."""
+        """See SessionStore. Takes the guard only if there is something to write."""
+        record = self._shelf.live(key, now)
+        if record is None:
+            return None
+        if record.used(now, interval=renew_interval, generation=generation) is record:
+            return record
         with self._guard:
             record = self._shelf.live(key, now)
             if record is None:
                 return None
-            if record.needs_renewal(now, renew_interval):
-                record = self._shelf.put(record.renewed(now))
-            if generation is not None and record.used_generation < generation <= record.generation:
-                record = self._shelf.put(record._replace(used_generation=generation))
-            return record
+            return self._shelf.put(record.used(now, interval=renew_interval, generation=generation))
 
     async def change(
         self,

@@ -8,8 +8,7 @@ the caller; the time to live that Redis keeps is only the broom.
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from fastapi_memsession.errors import EndReason, SessionEnded, SessionIdTaken
 from fastapi_memsession.records import Ended, SessionInfo, SessionKey, SessionRecord, SessionStats
@@ -22,7 +21,7 @@ from fastapi_memsession.stores.base import (
 )
 from fastapi_memsession.stores.changes import not_a_number, sum_out_of_range
 from fastapi_memsession.stores.leases import lease_ran_out
-from fastapi_memsession.stores.redis_client import RedisClients, Script
+from fastapi_memsession.stores.redis_calls import RedisCalls
 from fastapi_memsession.stores.redis_layout import (
     INFO,
     Keys,
@@ -37,11 +36,6 @@ from fastapi_memsession.stores.redis_listening import RedisListening
 from fastapi_memsession.stores.redis_locks import RedisLocks
 from fastapi_memsession.stores.redis_urls import Client, client_maker
 from fastapi_memsession.values import too_large
-
-_SCRIPTS = (
-    "change", "create", "delete", "delete_user", "list_user", "load", "rename", "rotate",
-    "set_claims",
-)  # fmt: skip
 
 
 class RedisStore(SessionStore):
@@ -59,11 +53,11 @@ class RedisStore(SessionStore):
     ) -> None:
         owned = isinstance(client, str)
         make = client_maker(client, timeout=timeout) if isinstance(client, str) else lambda: client
-        self._clients = RedisClients(make, timeout=timeout, owned=owned)
+        self._clients = RedisCalls(make, timeout=timeout, owned=owned)
+        self._run = self._clients.script
         self._locks = RedisLocks(self._clients)
         self._names = Keys(prefix)
         self._listening = RedisListening(self._clients, self._names)
-        self._scripts = {name: Script(name) for name in _SCRIPTS}
         self._sweeping = threading.Lock()
         self._sweeps = 0
         self._swept = 0
@@ -129,9 +123,19 @@ class RedisStore(SessionStore):
         generation: int | None = None,
     ) -> SessionRecord | None:
         """See SessionStore."""
+        name = self._names.session(*key)
+        # Most uses are not written down, and reading alone costs the server half of a script. Each
+        # use that may be is left to the script, which looks again and writes in one step.
+        found = await self._clients.fields(name) if renew_interval != 0 else None
+        if found is not None:
+            record = record_from(key, found)
+            if record is None or now >= record.expires_at:
+                return None
+            if record.used(now, interval=renew_interval, generation=generation) is record:
+                return record
         interval = "" if renew_interval is None else repr(float(renew_interval))
         shown = "" if generation is None else generation
-        arguments = ([self._names.session(*key)], repr(now), interval, shown)
+        arguments = ([name], repr(now), interval, shown)
         return record_from(key, await self._run("load", *arguments, idempotent=True))
 
     async def change(
@@ -210,9 +214,10 @@ class RedisStore(SessionStore):
 
     async def end_reason(self, key: SessionKey, *, now: float) -> EndReason | None:
         """See SessionStore."""
-        look = partial(self._clients.client.hmget, self._names.session(*key), ["q", "d"])
-        reason, deadline = await self._clients.call(look, idempotent=True) or (None, "0")
-        return reason.decode() if reason and now < float(deadline) else None
+        found = await self._clients.some(self._names.session(*key), "q", "d")
+        reason, deadline = found or (None, None)
+        known = reason and deadline and now < float(deadline)
+        return cast("EndReason", reason.decode()) if reason and known else None
 
     def watch(
         self, key: SessionKey, tell: Callable[[Ended | None], None]
@@ -257,8 +262,7 @@ class RedisStore(SessionStore):
     async def scan(self, *, now: float) -> AsyncIterator[SessionInfo]:
         """See SessionStore."""
         async for key in self._clients.keys(self._names.pattern("s:*")):
-            look = partial(self._clients.client.hmget, key, ["n", *INFO])
-            found = await self._clients.call(look, idempotent=True)
+            found = await self._clients.some(key, "n", *INFO)
             info = info_from(*self._names.parts(key, found[0]), found[1:]) if found else None
             if info is not None and now < info.expires_at:
                 yield info
@@ -282,11 +286,6 @@ class RedisStore(SessionStore):
     ) -> AbstractAsyncContextManager[str]:
         """See SessionStore. First come first served within a process."""
         return self._locks.hold(self._names.lock(key), timeout=timeout, clock=clock)
-
-    async def _run(
-        self, name: str, keys: Sequence[str], *arguments: Any, idempotent: bool = False
-    ) -> Any:
-        return await self._clients.run(self._scripts[name], keys, *arguments, idempotent=idempotent)
 
     async def _sift(self, index: str, now: float) -> tuple[int, list[Any]]:
         """Remove a user's dead sessions; return how many, and what may be shown of the living."""

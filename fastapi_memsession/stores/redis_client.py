@@ -7,12 +7,12 @@ deadline or fails; the client itself retries nothing, because it cannot know wha
 import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
 from importlib.resources import files
 from typing import Any
 
+from fastapi_memsession.deadline import Deadline
 from fastapi_memsession.errors import SettingsError, StoreUnavailable
 
 try:
@@ -29,7 +29,6 @@ from fastapi_memsession.stores.redis_urls import MAX_CONNECTIONS, Client
 
 logger = logging.getLogger("fastapi_memsession")
 
-_AGAIN = 0.05  # seconds after the deadline at which a call is told again to stop
 _FAULTS = (exceptions.RedisError, exceptions.RedisClusterException, OSError, TimeoutError)
 _CONFIGURATION_FAULTS = (
     exceptions.AuthenticationError,
@@ -140,28 +139,6 @@ class RedisClients:
             raise
         return connection
 
-    async def members(self, index: str) -> list[str]:
-        """Return the members of a sorted set, in its order."""
-        found = await self.call(lambda: self.client.zrange(index, 0, -1), idempotent=True)
-        return [each.decode() for each in found or ()]
-
-    async def keys(self, pattern: str) -> AsyncIterator[str]:
-        """Iterate over the names of keys, of all masters, without holding any of them up."""
-        found = self.client.scan_iter(match=pattern, count=500)
-        while (key := await self.call(partial(anext, found, None), idempotent=False)) is not None:
-            yield key.decode()
-
-    async def used_bytes(self) -> int:
-        """Return the bytes of memory that all masters use."""
-        client = self.client
-        if not isinstance(client, RedisCluster):
-            told = await self.call(lambda: client.info("memory"), idempotent=True)
-            return int(told["used_memory"])
-        by_node = await self.call(
-            lambda: client.info("memory", target_nodes=RedisCluster.PRIMARIES), idempotent=True
-        )
-        return sum(int(told["used_memory"]) for told in by_node.values())
-
     async def run(
         self, script: Script, keys: Sequence[str], *arguments: Any, idempotent: bool = False
     ) -> Any:
@@ -182,18 +159,14 @@ class RedisClients:
         _, gate = self._of_this_loop()
         asked = _times_asked_to_stop()
         try:
-            # Told twice, for Python 3.11 loses a cancellation that comes with an answer or error.
-            async with (
-                asyncio.timeout(self.timeout + _AGAIN),
-                asyncio.timeout(self.timeout),
-                gate,
-            ):
-                try:
-                    return await self._attempt(command)
-                except (exceptions.ConnectionError, exceptions.TimeoutError):
-                    if not idempotent or _times_asked_to_stop() > asked:
-                        raise
-                    return await self._attempt(command)
+            with Deadline(self.timeout):
+                async with gate:
+                    try:
+                        return await self._attempt(command)
+                    except (exceptions.ConnectionError, exceptions.TimeoutError):
+                        if not idempotent or _times_asked_to_stop() > asked:
+                            raise
+                        return await self._attempt(command)
         except _FAULTS as error:
             if "WRONGTYPE" in str(error):  # what is there is not ours; the server is well
                 logger.error("A key of the sessions holds something else; it is taken as absent.")

@@ -43,6 +43,7 @@ logger = logging.getLogger("fastapi_memsession")
 _LONGEST_TAG = 128  # characters
 _SLACK = 60_000  # milliseconds that Redis keeps a dead record: callers' clocks differ
 _AGENT = ("a", "a1", "a2", "a3")
+_AGENT_NAMES = tuple(name.encode() for name in _AGENT)
 _PIECE = (
     64  # bytes: a hash with a longer value takes three times the memory (hash-max-listpack-value)
 )
@@ -155,27 +156,38 @@ def info_from(user_id: str, session_id: str, fields: Sequence[bytes | None]) -> 
     return SessionInfo(user_id, session_id, created, seen, expires, agent, address)
 
 
-def record_from(key: SessionKey, reply: list[bytes] | None) -> SessionRecord | None:
-    """Return the record that a script gave; None if it is absent, or broken."""
+def record_from(
+    key: SessionKey, reply: Mapping[bytes, bytes] | Sequence[bytes] | None
+) -> SessionRecord | None:
+    """Return the record of all fields, as a script gives them or in a mapping.
+
+    None if it is absent, or broken.
+    """
     if reply is None:
         return None
-    found: Mapping[bytes, bytes] = dict(zip(reply[::2], reply[1::2], strict=True))
+    if isinstance(reply, Mapping):
+        found = dict(reply)
+    else:
+        found = dict(zip(reply[::2], reply[1::2], strict=True))
+    if b"e" not in found:  # nothing is there, or why it ended
+        return None
+    get, take = found.get, found.pop
     try:
         return SessionRecord(
             *key,
-            claims=from_json(found[b"k"]),
-            data={name[1:].decode(): value for name, value in found.items() if name[:1] == b":"},
-            created_at=float(found[b"c"]),
-            last_seen_at=float(found[b"l"]),
-            expires_at=float(found[b"e"]),
-            deadline=float(found[b"d"]),
-            expiration=float(found[b"x"]),
-            confirmed_at=float(found[b"v"]),
-            user_agent=_text([found.get(name.encode()) for name in _AGENT]),
-            address=_text([found.get(b"i")]),
-            generation=int(found[b"g"]),
-            used_generation=int(found[b"u"]),
-            rotated_at=float(found[b"r"]),
+            claims=from_json(take(b"k")),
+            created_at=float(take(b"c")),
+            last_seen_at=float(take(b"l")),
+            expires_at=float(take(b"e")),
+            deadline=float(take(b"d")),
+            expiration=float(take(b"x")),
+            confirmed_at=float(take(b"v")),
+            user_agent=None if b"a" not in found else _text([get(each) for each in _AGENT_NAMES]),
+            address=_text([get(b"i")]),
+            generation=int(take(b"g")),
+            used_generation=int(take(b"u")),
+            rotated_at=float(take(b"r")),
+            data={name[1:].decode(): found[name] for name in found if name.startswith(b":")},
         )
     except (KeyError, ValueError):
         logger.error("A record of a session is broken; it is taken as absent.")

@@ -5,7 +5,7 @@
     queue    session ids by the second from which on they may be dead
     endings  session id -> why it ended, and where it lives on
 
-Not safe for threads: its store guards it.
+Not safe for threads, but for what says so: its store guards it.
 """
 
 from collections.abc import Callable, Iterable
@@ -17,6 +17,7 @@ from fastapi_memsession.stores.expiry import ExpiryQueue
 from fastapi_memsession.stores.packing import (
     Packed,
     expires_at,
+    moved,
     pack,
     size_of_data,
     slot_of,
@@ -45,12 +46,16 @@ class Shelf:
         self._tell = tell
 
     def live(self, key: SessionKey, now: float) -> SessionRecord | None:
-        """Return a record, None if it is absent, dead or another user's."""
-        packed = self.records.get(key.session_id)
-        if packed is None or packed[0] != key.user_id:
+        """Return a record, None if it is absent, dead or another user's.
+
+        One look into a dictionary, at what is never changed in place: safe without the guard.
+        """
+        user_id, session_id = key
+        packed = self.records.get(session_id)
+        if packed is None:
             return None
-        record = unpack(key.session_id, packed)
-        return record if now < record.expires_at else None
+        record = unpack(session_id, packed)
+        return record if now < record.expires_at and record.user_id == user_id else None
 
     def all(self) -> list[SessionRecord]:
         """Return every record, the dead that were not swept yet included."""
@@ -135,7 +140,7 @@ class Shelf:
                 removed += 1
             else:
                 slot = self._queue.put(session_id, dies_at)
-                self.records[session_id] = (*packed[:9], slot, packed[10])
+                self.records[session_id] = moved(packed, slot)
         return removed, finished
 
     def _of_user(self, user_id: str) -> Iterable[str]:
@@ -149,7 +154,7 @@ class Shelf:
         packed = self.records.pop(session_id)
         self._queue.remove(session_id, slot_of(packed))
         self.data_bytes -= size_of_data(packed)
-        user_id = packed[0]
+        user_id = unpack(session_id, packed).user_id
         mine = self.users[user_id]
         if isinstance(mine, str):
             del self.users[user_id]

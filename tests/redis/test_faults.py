@@ -6,9 +6,11 @@ import subprocess
 import sys
 
 import pytest
+from redis.asyncio import Redis
 
 from fastapi_memsession import StoreUnavailable
 from fastapi_memsession.stores.base import Increment, SetValue
+from fastapi_memsession.stores.redis import RedisStore
 from tests.conftest import START
 from tests.redis.calls import (
     PATIENCE,
@@ -73,7 +75,7 @@ async def test_more_callers_than_connections_wait_their_turn(server, kept):
 async def test_forgotten_scripts_are_sent_again(server, store, kept):
     """As after a restart or a failover."""
     server.command("SCRIPT", "FLUSH")
-    assert await load(store, kept.key) == kept
+    assert await load(store, kept.key, renew=0) == kept
     assert (await increment(store, kept.key)).values == (b"1",)
 
 
@@ -173,36 +175,62 @@ async def test_a_server_that_lets_nobody_look_is_used(server, store, kept):
 
 async def test_missing_rights_are_a_fault_of_the_configuration(server, store, kept):
     """Told as such, and not as a logout."""
-    server.command("ACL", "SETUSER", "default", "-evalsha", "-eval")
+    server.command("ACL", "SETUSER", "default", "-hgetall")
     with pytest.raises(StoreUnavailable, match="credentials or rights"):
         await load(store, kept.key)
 
 
-async def test_an_authenticated_load_is_one_command(server, store, kept):
-    """One script, seen by the server; inside the renew interval nothing is replicated."""
-    await load(store, kept.key, renew=50)
+@pytest.fixture
+def sent(server):
+    """Tell how often each command ran since this was asked last, those of scripts included."""
+    before = {}
 
-    def calls():
+    def sent():
         lines = server.command("INFO", "commandstats").splitlines()
         stats = dict(line.split(":") for line in lines if line.startswith("cmdstat_"))
-        return {name: int(text.split(",")[0].split("=")[1]) for name, text in stats.items()}
+        now = {
+            name.removeprefix("cmdstat_"): int(text.split(",")[0].split("=")[1])
+            for name, text in stats.items()
+        }
+        grown = {name: count - before.get(name, 0) for name, count in now.items()}
+        before.update(now)
+        return {name: count for name, count in grown.items() if count and name != "info"}
 
-    def replicated():
-        (line,) = [
-            line for line in server.command("INFO", "replication").splitlines()
-            if line.startswith("master_repl_offset")
-        ]  # fmt: skip
-        return line
+    return sent
 
-    before, offset = calls(), replicated()
+
+async def test_an_authenticated_load_is_one_command(store, kept, sent):
+    """One read, seen by the server; inside the renew interval nothing is written."""
+    await load(store, kept.key, renew=50)
+    sent()
     for _ in range(10):
         await load(store, kept.key, renew=50)
-    after = calls()
-    grown = {name: count - before.get(name, 0) for name, count in after.items()}
-    grown = {name.removeprefix("cmdstat_"): count for name, count in grown.items() if count}
-    grown.pop("info", None)
-    assert grown == {"evalsha": 10, "hmget": 10, "hgetall": 10}
-    assert replicated() == offset
+    assert sent() == {"hgetall": 10}
+
+
+async def test_a_use_that_is_written_down_is_a_script_of_its_own(store, kept, sent):
+    """Which is not asked before where it is certain that there is something to write."""
+    key, later = kept.key, START + 60
+    sent()
+    assert (await store.load(key, now=later, renew_interval=50)).last_seen_at == later
+    first = sent()
+    assert (first["hgetall"], first["evalsha"], first["hset"]) == (2, 1, 1)
+    await store.load(key, now=later, renew_interval=50)
+    assert sent() == {"hgetall": 1}
+    await store.load(key, now=later, renew_interval=0)
+    again = sent()
+    assert (again["evalsha"], again["hgetall"]) == (1, 1)  # the script reads, too
+
+
+async def test_a_replica_is_never_asked(server, kept, sent):
+    """It may not know yet that a session has ended: a script goes to the primary."""
+    client = Redis.from_url(server.url)
+    client.load_balancing_strategy = "any"  # as a cluster's client may have one
+    store = RedisStore(client)
+    sent()
+    assert await store.load(kept.key, now=START, renew_interval=50) == kept
+    assert sent().keys() >= {"eval"}
+    await client.aclose()
 
 
 def test_without_the_client_library_the_command_is_told():

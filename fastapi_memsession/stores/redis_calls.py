@@ -1,0 +1,68 @@
+"""What a store asks Redis: scripts by their names, and what is read without one. No sessions."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from redis.asyncio import RedisCluster
+
+from fastapi_memsession.stores.redis_client import RedisClients, Script
+from fastapi_memsession.stores.redis_urls import Client
+
+_SCRIPTS = (
+    "change", "create", "delete", "delete_user", "list_user", "load", "rename", "rotate",
+    "set_claims",
+)  # fmt: skip
+
+
+class RedisCalls(RedisClients):
+    """Clients, and the calls of a store. Each raises StoreUnavailable as `call` does."""
+
+    def __init__(self, make: Callable[[], Client], *, timeout: float, owned: bool) -> None:
+        super().__init__(make, timeout=timeout, owned=owned)
+        self._scripts = {name: Script(name) for name in _SCRIPTS}
+
+    def script(
+        self, name: str, keys: Sequence[str], *arguments: Any, idempotent: bool = False
+    ) -> Awaitable[Any]:
+        """Run a script; see `run`."""
+        return self.run(self._scripts[name], keys, *arguments, idempotent=idempotent)
+
+    async def fields(self, name: str) -> Mapping[bytes, bytes] | None:
+        """Return all fields of a hash, none of one that is absent, as its primary has them.
+
+        None if this client would ask a replica, which may be behind.
+        """
+        client: Any = self.client
+        if getattr(client, "load_balancing_strategy", None) or getattr(
+            client, "read_from_replicas", False
+        ):
+            return None
+        return await self.call(partial(client.hgetall, name), idempotent=True) or {}
+
+    async def some(self, name: str, *fields: str) -> list[bytes | None] | None:
+        """Return some fields of a hash; None if a key of that name is no hash."""
+        look = partial(self.client.hmget, name, list(fields))
+        return await self.call(look, idempotent=True)  # type: ignore[no-any-return]
+
+    async def members(self, index: str) -> list[str]:
+        """Return the members of a sorted set, in its order."""
+        found = await self.call(lambda: self.client.zrange(index, 0, -1), idempotent=True)
+        return [each.decode() for each in found or ()]
+
+    async def keys(self, pattern: str) -> AsyncIterator[str]:
+        """Iterate over the names of keys, of all masters, without holding any of them up."""
+        found = self.client.scan_iter(match=pattern, count=500)
+        while (key := await self.call(partial(anext, found, None), idempotent=False)) is not None:
+            yield key.decode()
+
+    async def used_bytes(self) -> int:
+        """Return the bytes of memory that all masters use."""
+        client = self.client
+        if not isinstance(client, RedisCluster):
+            told = await self.call(lambda: client.info("memory"), idempotent=True)
+            return int(told["used_memory"])
+        by_node = await self.call(
+            lambda: client.info("memory", target_nodes=RedisCluster.PRIMARIES), idempotent=True
+        )
+        return sum(int(told["used_memory"]) for told in by_node.values())
