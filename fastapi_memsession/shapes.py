@@ -13,7 +13,7 @@ from pydantic import BaseModel, RootModel, TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
 from fastapi_memsession.errors import SessionDataError, SessionDataMismatch, SessionUsageError
-from fastapi_memsession.values import check_key, encode_value
+from fastapi_memsession.values import check_key, encode_value, same
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar  # type checkers bring it along
@@ -77,7 +77,7 @@ class Shape(Generic[DataT]):
         except Exception:  # a serializer of the user's may raise anything, and quote the value
             raise SessionDataError(f"This {self._name} cannot be written as JSON.") from None
         else:
-            if back == value:
+            if same(back, value):
                 return {check_key(key): encode_value(field) for key, field in dumped.items()}
         reason = _listed(faults) or (
             "it holds a secret, NaN, or something that its own rules leave out or alter"

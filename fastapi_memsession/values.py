@@ -6,12 +6,14 @@ the caller still holds is aliased. Every store keeps these bytes, so every store
 
 from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
+from dataclasses import is_dataclass
+from datetime import UTC, datetime
 from enum import Enum
 from functools import lru_cache
 from math import isfinite
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
 from fastapi_memsession.errors import SessionDataError, SessionTooLarge
@@ -108,6 +110,27 @@ def size_of(data: Mapping[str, bytes]) -> int:
     return len("".join(data).encode()) + sum(map(len, data.values()))
 
 
+def same(one: Any, other: Any) -> bool:
+    """Whether two values are equal, a moment of time also in whichever zone it is told.
+
+    Python has it that a moment in an hour that a zone's clock repeats, or skips, equals none that
+    is told in another zone (PEP 495).
+    """
+    equal = bool(one == other)
+    if equal or type(one) is not type(other):
+        return equal
+    if isinstance(one, datetime):
+        aware = one.tzinfo is not None and other.tzinfo is not None
+        return aware and one.astimezone(UTC) == other.astimezone(UTC)
+    if isinstance(one, BaseModel) or (is_dataclass(one) and hasattr(one, "__dict__")):
+        return same(vars(one), vars(other))
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return False
+
+
 def too_large(size: int, limit: int) -> SessionTooLarge:
     """Return the error for data of `size` bytes where `limit` are allowed."""
     return SessionTooLarge(
@@ -170,7 +193,7 @@ def _refuse_what_pydantic_would_alter(value: object) -> None:
     """
     kind: Any = type(value)
     back = _adapter(kind, repr(kind)).validate_json(to_json(value))
-    if back != value:
+    if not same(back, value):
         raise SessionDataError(
             f"A {kind.__name__} would not come back from JSON as it is now: it holds a secret, "
             "NaN, or something that its own rules leave out or alter. Store plain values of it."

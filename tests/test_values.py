@@ -2,9 +2,10 @@
 
 from collections import deque
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import Enum, IntEnum
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, SecretStr, field_serializer
 
 from fastapi_memsession import SessionDataError
-from fastapi_memsession.values import MAX_DEPTH, decode_value, decode_value_as, encode_value
+from fastapi_memsession.values import MAX_DEPTH, decode_value, decode_value_as, encode_value, same
 
 JSON = st.recursive(
     st.none()
@@ -143,6 +144,44 @@ def test_what_pydantic_knows_comes_back_as_its_type(value, type_, plain):
     """With as_, as the type asked for; without, as JSON."""
     assert decode_value(encode_value(value)) == plain
     assert decode_value_as(encode_value(value), type_) == value
+
+
+class Diary(BaseModel):
+    days: list[dict[str, datetime]]
+    first: tuple[datetime, int]
+
+
+@dataclass
+class Day:
+    at: datetime
+
+
+REPEATED = datetime(2025, 10, 26, 2, 30, tzinfo=ZoneInfo("Europe/Berlin"))
+SKIPPED = datetime(2025, 3, 30, 2, 30, tzinfo=ZoneInfo("Europe/Berlin"))
+
+
+@pytest.mark.parametrize("moment", [REPEATED, REPEATED.replace(fold=1), SKIPPED])
+def test_a_moment_that_a_clock_shows_twice_or_never_is_stored(moment):
+    """As the moment that it is, wherever it stands; Python says it differs from all elsewhere."""
+    told = [moment.astimezone(UTC)] * 4
+    diary = Diary(days=[{"a": moment}, {}], first=(moment, 1))
+    back = decode_value_as(encode_value(diary), Diary)
+    days = decode_value_as(encode_value([Day(moment)]), list[Day])
+    alone = decode_value_as(encode_value(moment), datetime)
+    found = [back.days[0]["a"], back.first[0], days[0].at, alone]
+    assert [each.astimezone(UTC) for each in found] == told
+
+
+def test_what_differs_is_not_the_same():
+    """However deep, and of whichever kind."""
+    other = REPEATED + timedelta(seconds=1)
+    for one, another in [
+        (REPEATED, other), (REPEATED, REPEATED.replace(tzinfo=None)), (REPEATED, 1), (1, 2),
+        ([REPEATED], [other]), ([REPEATED], [REPEATED, 1]), ({"a": other}, {"a": REPEATED}),
+        ({"a": REPEATED}, {"b": REPEATED}), (Day(REPEATED), Day(other)), ((1,), [1]),
+    ]:  # fmt: skip
+        assert not same(one, another)
+        assert not same(another, one)
 
 
 def test_a_value_of_another_shape_is_told_without_quoting_it():
