@@ -26,10 +26,12 @@ class Credential(NamedTuple):
     Attributes:
         token: the text of the token.
         ambient: a browser sends it by itself, also for a page of another origin.
+        others: tokens that came in other ways, and may be those of another session.
     """
 
     token: str
     ambient: bool = False
+    others: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"Credential(ambient={self.ambient})"
@@ -43,7 +45,8 @@ class TokenCarrier(Protocol):
     """What `setup_sessions(app, carrier=...)` takes: any object with these five members.
 
     With a sixth, `security_schemes`, the API's description tells how its token travels: a dict
-    of OpenAPI security schemes by name, any of which is enough.
+    of OpenAPI security schemes by name, any of which is enough. With a seventh, `subprotocols`,
+    those names are chosen when a WebSocket that offered one is accepted with no other.
     """
 
     @property
@@ -101,7 +104,7 @@ class HeaderCarrier:
         subprotocol: str | None = SUBPROTOCOL,
     ) -> None:
         self.vary = (name,)
-        self._subprotocol = subprotocol
+        self.subprotocols = () if subprotocol is None else (subprotocol,)
         self._name = name
         self._wire_name = name.lower().encode("ascii")
         self._scheme = scheme.lower()
@@ -131,11 +134,11 @@ class HeaderCarrier:
                 found = token or found
         if scope["type"] == "websocket":
             for name, token in pairwise(scope.get("subprotocols") or ()):
-                if name == self._subprotocol:
+                if name in self.subprotocols:
                     if found and token != found:
                         raise CredentialConflict("The handshake carries two different tokens.")
                     found = token
-        return _new(Credential, (found, False)) if found else None
+        return _new(Credential, (found, False, ())) if found else None
 
     def _token(self, value: str) -> str:
         scheme, _, token = value.strip(" \t").partition(" ")
@@ -210,7 +213,7 @@ class CookieCarrier:
                         if found is not None:
                             raise CredentialConflict(f"Two cookies are named {self._name}.")
                         found = token.strip(b" \t").decode("latin-1")
-        return _new(Credential, (found, True)) if found else None
+        return _new(Credential, (found, True, ())) if found else None
 
     def inject(self, headers: MutableHeaders, token: str, *, max_age: int) -> None:
         """Set the cookie, unless a browser would drop it for its size."""
@@ -233,7 +236,7 @@ class CookieCarrier:
 
 
 class CompositeCarrier:
-    """Several carriers at once: each gets the token, and the first that has one is believed.
+    """Several carriers at once: each gets the token, and any of them may bring it.
 
     Args:
         carriers: in the order in which they are asked.
@@ -245,20 +248,29 @@ class CompositeCarrier:
         self.vary = tuple(name for carrier in carriers for name in carrier.vary)
 
     @property
+    def subprotocols(self) -> tuple[str, ...]:
+        """The names that stand before a token that is offered as a subprotocol."""
+        known = [getattr(carrier, "subprotocols", ()) for carrier in self._carriers]
+        return tuple(name for names in known for name in names)
+
+    @property
     def security_schemes(self) -> dict[str, dict[str, str]]:
         """What OpenAPI says of those that it knows."""
         known = [getattr(carrier, "security_schemes", {}) for carrier in self._carriers]
         return {name: scheme for schemes in known for name, scheme in schemes.items()}
 
     def extract(self, connection: HTTPConnection) -> Credential | None:
-        """Return the first credential; all that came must be the same token."""
+        """Return the first credential, with the tokens of others that differ.
+
+        In a browser the tabs share cookies, but not what each keeps for a header.
+        """
         found: Credential | None = None
         for carrier in self._carriers:
             credential = carrier.extract(connection)
             if found is None:
                 found = credential
             elif credential is not None and credential.token != found.token:
-                raise CredentialConflict("The request carries two different session tokens.")
+                found = found._replace(others=(*found.others, credential.token))
         return found
 
     def inject(self, headers: MutableHeaders, token: str, *, max_age: int) -> None:

@@ -8,7 +8,7 @@ from typing import Unpack
 
 from starlette.requests import HTTPConnection
 
-from fastapi_memsession.carriers import TokenCarrier
+from fastapi_memsession.carriers import Credential, TokenCarrier
 from fastapi_memsession.errors import (
     CredentialConflict,
     CrossOriginRefused,
@@ -126,23 +126,35 @@ class ConnectionState(SessionResponse):
             await self.provider.events.refused(error)
             raise
         self.headers = login.headers
-        return self._adopt(login.session)
+        session = self.session
+        if session is None or session.destroyed or session.record.key != login.session.record.key:
+            return self._adopt(login.session)
+        # Whoever has the session already, has this one: what they do to it is to be told.
+        claims = login.session.claims
+        session.retold(
+            login.session.record, issued_at=claims.issued_at, expires_at=claims.expires_at
+        )
+        self.peeked = False
+        return session
 
     async def logout(self, connection: HTTPConnection) -> bool:
-        """End the session that either token names, and make the client forget both."""
+        """End every session that a genuine token names, and make the client forget them all.
+
+        Also one whose time is over: its session may live. And of several tokens that disagree.
+        """
+        self.touch(connection)
+        ended = False
+        if self.session is not None and not self.session.destroyed:
+            await self.session.destroy()
+            ended = True
         try:
-            session = await self.open(connection, renew=False)
-        except NotAuthenticated:
-            session = None
-        # The access token may be over, or its cookie gone, while the session lives.
-        refresh_carrier = self.provider.refresh_carrier
-        token = self._token(connection, refresh_carrier) if refresh_carrier else None
+            for key in self._keys(connection):
+                ended = await self.provider.end(key, reason="logout") or ended
+        except CredentialConflict:  # nobody knows which is meant; the client is to have neither
+            self.forget = True
+            raise
         self.forget = True
-        if session is not None:
-            await session.destroy()
-            return True
-        key = self.provider.tokens.key_of(token) if token else None
-        return key is not None and await self.provider.end(key, reason="logout")
+        return ended
 
     def _token(self, connection: HTTPConnection, carrier: TokenCarrier) -> str | None:
         credential = carrier.extract(connection)
@@ -150,21 +162,36 @@ class ConnectionState(SessionResponse):
             return None
         if credential.ambient:
             refuse_cross_origin(connection, self.provider.settings.trusted_origins)
-        return credential.token
+        return self._newest(credential) if credential.others else credential.token
+
+    def _newest(self, credential: Credential) -> str:
+        """Return the newest of several tokens of one session, which its client has: two tabs."""
+        tokens = (credential.token, *credential.others)
+        read = {token: self.provider.tokens.read(token) for token in tokens}
+        genuine = {token: claims for token, claims in read.items() if claims is not None}
+        if len(genuine) < len(read) or len({claims.key for claims in genuine.values()}) > 1:
+            raise CredentialConflict("The request carries two different session tokens.")
+        return max(genuine, key=lambda token: (genuine[token].generation, genuine[token].issued_at))
+
+    def _keys(self, connection: HTTPConnection) -> list[SessionKey]:
+        """Return which sessions the tokens name that came, whatever their time."""
+        provider, keys = self.provider, []
+        for carrier in (provider.carrier, provider.refresh_carrier):
+            credential = carrier.extract(connection) if carrier else None
+            if credential is not None:
+                if credential.ambient:
+                    refuse_cross_origin(connection, provider.settings.trusted_origins)
+                read = map(provider.tokens.read, (credential.token, *credential.others))
+                keys += [claims.key for claims in read if claims is not None]
+        return list(dict.fromkeys(keys))
 
     def _current_key(self, connection: HTTPConnection) -> SessionKey | None:
         if self.session is not None:
             return self.session.record.key
-        provider = self.provider
-        for carrier in (provider.carrier, provider.refresh_carrier):
-            try:
-                credential = carrier.extract(connection) if carrier else None
-            except CredentialConflict:  # nobody knows which is meant, and a login must still work
-                continue
-            key = provider.tokens.key_of(credential.token) if credential else None
-            if key is not None:
-                return key
-        return None
+        try:
+            return next(iter(self._keys(connection)), None)
+        except CredentialConflict:  # nobody knows which is meant, and a login must still work
+            return None
 
     def _adopt(self, session: Session) -> Session:
         session.tellable = not self.started

@@ -3,13 +3,13 @@
 import asyncio
 import contextvars
 import logging
+from collections.abc import Callable
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from fastapi_memsession.answers import Answers
-from fastapi_memsession.carriers import SUBPROTOCOL
 from fastapi_memsession.cleanup import clean_up_forever
 from fastapi_memsession.connection import SCOPE_KEY, ConnectionState
 from fastapi_memsession.errors import SessionError
@@ -25,12 +25,23 @@ class ConnectionMiddleware:
         app: what comes next.
         provider: the application's.
         answers: for mounted applications.
+        prepare: called when the application is complete, before it serves.
     """
 
-    def __init__(self, app: ASGIApp, *, provider: SessionProvider, answers: Answers) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        provider: SessionProvider,
+        answers: Answers,
+        prepare: Callable[[], None] | None = None,
+    ) -> None:
+        if prepare is not None:
+            prepare()
         self.app = app
         self._provider = provider
         self._answers = answers
+        self._subprotocols = getattr(provider.carrier, "subprotocols", ())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection, or one run of the lifespan."""
@@ -45,8 +56,11 @@ class ConnectionMiddleware:
             scope = dict(scope)
         scope[SCOPE_KEY] = state
         send = state.send
-        if kind == "websocket" and SUBPROTOCOL in (scope.get("subprotocols") or ()):
-            send = _choosing_ours(send)
+        if kind == "websocket":
+            offered = scope.get("subprotocols") or ()
+            ours = next((name for name in self._subprotocols if name in offered), None)
+            if ours is not None:
+                send = _choosing(ours, send)
         try:
             await self.app(scope, receive, send)
         except SessionError as error:
@@ -117,7 +131,7 @@ class ConnectionMiddleware:
             await stop()
 
 
-def _choosing_ours(send: Send) -> Send:
+def _choosing(subprotocol: str, send: Send) -> Send:
     """Choose our subprotocol where the application chooses none.
 
     A browser that offered some fails the connection unless one of them is chosen, and the other
@@ -126,7 +140,7 @@ def _choosing_ours(send: Send) -> Send:
 
     async def choose_and_send(message: Message) -> None:
         if message["type"] == "websocket.accept" and message.get("subprotocol") is None:
-            message = {**message, "subprotocol": SUBPROTOCOL}
+            message = {**message, "subprotocol": subprotocol}
         await send(message)
 
     return choose_and_send

@@ -5,12 +5,14 @@ when that is set up: so a dependency names a placeholder, which `expand` replace
 itself, for applications that describe themselves.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, get_args
 
+from fastapi import FastAPI
 from fastapi.openapi.models import HTTPBearer
 from fastapi.security.base import SecurityBase
+from starlette.routing import Mount
 
 from fastapi_memsession.carriers import TokenCarrier
 from fastapi_memsession.errors import ToldReason
@@ -40,6 +42,38 @@ class DescribedOnly(SessionScheme):
 
     async def __call__(self) -> None:
         """See the class."""
+
+
+class Description:
+    """Makes an application's description of itself, and completes it.
+
+    Args:
+        make: makes it without us.
+        carrier: see `expand`.
+    """
+
+    def __init__(self, make: Callable[[], dict[str, Any]], carrier: TokenCarrier) -> None:
+        self._make = make
+        self._carrier = carrier
+
+    def __call__(self) -> dict[str, Any]:
+        """Return the OpenAPI document."""
+        schema = self._make()
+        expand(schema, self._carrier)
+        return schema
+
+
+def describe(app: FastAPI, carrier: TokenCarrier) -> None:
+    """Let the description of an application tell its carrier, whoever makes it.
+
+    And those of the applications mounted in it that have no set-up of their own.
+    """
+    if not isinstance(app.openapi, Description):
+        app.openapi = Description(app.openapi, carrier)  # type: ignore[method-assign]
+    for route in app.routes:
+        inner = route.app if isinstance(route, Mount) else None
+        if isinstance(inner, FastAPI) and not hasattr(inner.state, "sessions"):
+            describe(inner, carrier)
 
 
 def expand(schema: dict[str, Any], carrier: TokenCarrier) -> None:

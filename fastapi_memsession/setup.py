@@ -6,8 +6,9 @@ The only room that sees all the others.
 import logging
 import secrets
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
@@ -22,7 +23,7 @@ from fastapi_memsession.checks import MAKE_A_KEY
 from fastapi_memsession.clock import Clock, system_clock
 from fastapi_memsession.errors import SessionUsageError
 from fastapi_memsession.middleware import ConnectionMiddleware
-from fastapi_memsession.openapi import expand
+from fastapi_memsession.openapi import describe
 from fastapi_memsession.provider import SessionProvider
 from fastapi_memsession.settings import SessionSettings
 from fastapi_memsession.stores.base import SessionStore
@@ -102,22 +103,12 @@ def setup_sessions(
     )
     answers = Answers(settings.header_scheme)
     answers.register(app.exception_handlers)
-    app.add_middleware(ConnectionMiddleware, provider=provider, answers=answers)
-    _describe(app, provider.carrier)
+    describing = partial(describe, app, provider.carrier)
+    describing()
+    # Once more when all is there: the application may describe itself, or mount others, later.
+    app.add_middleware(ConnectionMiddleware, provider=provider, answers=answers, prepare=describing)
     app.state.sessions = provider
     return provider
-
-
-def _describe(app: FastAPI, carrier: TokenCarrier) -> None:
-    """Let the API's description tell the application's carriers, whoever makes it."""
-    make = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        schema = make()
-        expand(schema, carrier)
-        return schema
-
-    app.openapi = openapi  # type: ignore[method-assign]
 
 
 def _carrier(settings: SessionSettings) -> TokenCarrier:

@@ -215,11 +215,11 @@ class TokenCodec:
             raise TokenExpired
         return claims
 
-    def key_of(self, token: str) -> SessionKey | None:
-        """Return which session a token of either kind names, also after its time; else None."""
+    def read(self, token: str) -> TokenClaims | None:
+        """Return what a genuine token of either kind says, also after its time; else None."""
         for kind in (self._access, self._refresh):
             try:
-                return self._verified(token, kind).key
+                return self._verified(token, kind)
             except InvalidToken:
                 continue
         return None

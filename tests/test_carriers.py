@@ -197,13 +197,16 @@ def test_both_carriers_find_either_token():
     assert "Max-Age=0" in headers["set-cookie"]
 
 
-def test_both_carriers_must_agree():
-    """A request with two identities has none."""
+def test_what_the_second_carrier_brings_is_told():
+    """Whether both are of one session, who can read tokens may see."""
     cookie = ("Cookie", "session_token=a.b.c")
     assert token(BOTH, cookie, ("Authorization", "Bearer a.b.c")) == "a.b.c"
     assert token(BOTH, cookie, ("Authorization", "Basic eA==")) == "a.b.c"
-    with pytest.raises(CredentialConflict, match="two different"):
-        token(BOTH, cookie, ("Authorization", "Bearer x.y.z"))
+    both = BOTH.extract(connection(cookie, ("Authorization", "Bearer x.y.z")))
+    assert both == Credential("x.y.z", ambient=False, others=("a.b.c",))
+    third = CompositeCarrier(BOTH, HeaderCarrier("X-Token"))
+    both = third.extract(connection(cookie, ("X-Token", "d"), ("Authorization", "Bearer x.y.z")))
+    assert both.others == ("a.b.c", "d")
 
 
 def test_only_cookies_are_ambient():
@@ -264,7 +267,6 @@ def test_a_token_among_subprotocols_is_one_of_a_handshake():
     ("offered", "headers"),
     [
         (["memsession.bearer", "a.b.c"], [("Authorization", "Bearer x.y.z")]),
-        (["memsession.bearer", "a.b.c"], [("Cookie", "session_token=x.y.z")]),
         (["memsession.bearer", "a.b.c", "memsession.bearer", "x.y.z"], []),
     ],
 )

@@ -327,8 +327,8 @@ def test_two_applications_without_a_key_do_not_share_one(make_app):
     """It is random for each."""
     first, second = (make_app(jwt_key=None).state.sessions for _ in range(2))
     token = asyncio.run(first.login("anna")).headers["authorization"].removeprefix("Bearer ")
-    assert first.tokens.key_of(token)
-    assert second.tokens.key_of(token) is None
+    assert first.tokens.read(token)
+    assert second.tokens.read(token) is None
 
 
 def test_memory_in_production_is_warned_of(make_app, caplog):

@@ -9,9 +9,13 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from fastapi_memsession import (
+    CompositeCarrier,
+    CookieCarrier,
     CurrentSession,
+    HeaderCarrier,
     MemoryStore,
     NotAuthenticated,
+    OptionalSession,
     SessionUsageError,
     StoreUnavailable,
     get_session,
@@ -262,6 +266,27 @@ def test_a_token_among_the_subprotocols(offering, name, chosen):
     with client.websocket_connect(f"/choose/{name}", subprotocols=offered) as socket:
         assert socket.receive_text() == "anna"
         assert socket.accepted_subprotocol == chosen
+
+
+@pytest.mark.parametrize("carrier", [HeaderCarrier(subprotocol="mine"), "both", None])
+def test_the_name_before_a_token_is_the_carriers(make_app, carrier):
+    """Which may be another one, or none: then nothing is read there, nor chosen."""
+    if carrier == "both":
+        carrier = CompositeCarrier(CookieCarrier(), HeaderCarrier(subprotocol="mine"))
+    app = make_app(carrier_object=carrier or HeaderCarrier(subprotocol=None))
+
+    @app.websocket("/")
+    async def greet(websocket: WebSocket, session: OptionalSession):
+        await websocket.accept()
+        await websocket.send_text(session.user_id if session else "nobody")
+
+    client = TestClient(app)
+    token = asyncio.run(app.state.sessions.login("anna")).tokens.access
+    for name in ("mine", "memsession.bearer"):
+        with client.websocket_connect("/", subprotocols=[name, token]) as socket:
+            known = carrier is not None and name == "mine"
+            assert socket.receive_text() == ("anna" if known else "nobody")
+            assert socket.accepted_subprotocol == (name if known else None)
 
 
 def test_nothing_is_chosen_that_was_not_offered(offering):

@@ -5,6 +5,7 @@ from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 
 from fastapi_memsession import (
+    CurrentSession,
     HeaderCarrier,
     SessionSettings,
     SessionUsageError,
@@ -187,8 +188,118 @@ def test_a_page_of_another_origin_cannot_renew(client):
     assert client.renew(tokens)
 
 
+def test_an_endpoint_that_renews_has_one_session(client):
+    """Whoever had it before has the same: what they do to it is told with the new pair."""
+
+    @client.app.post("/renew-and/{verb}")
+    async def renew_and(request: Request, session: CurrentSession, verb: str):
+        renewed = await renew_session(request)
+        if verb != "read":
+            await getattr(session, verb)()
+        return renewed is session
+
+    tokens = client.log_in()
+    response = client.ask("POST", "/renew-and/read", tokens)
+    assert response.json() is True
+    tokens = client.tokens(response)
+    response = client.ask("POST", "/renew-and/confirm", tokens)
+    fresh = client.tokens(response)
+    assert client.is_told("GET", "/profile", tokens) == (401, "replaced")
+    assert client.profile(client.renew(fresh))
+    response = client.ask("POST", "/renew-and/destroy", fresh)
+    assert set(cookies_of(response).values()) <= {""}
+    assert not response.headers.get("x-refresh-token")
+    assert client.is_told("POST", "/refresh", fresh) == (401, "revoked")
+
+
+def test_claims_that_change_amid_a_lost_response_are_no_theft(client):
+    """The access token that says them is of the pair that the client has."""
+    tokens = client.log_in()
+    client.renew(tokens)  # the response of which is lost
+    client.ask("POST", "/everywhere/anna", json={"role": "viewer"})
+    fresh = client.tokens(client.ask("GET", "/profile", tokens))
+    assert fresh.access
+    assert client.profile(fresh)["role"] == "viewer"
+    client.clock.advance(ACCESS_LIFE)
+    assert client.profile(client.renew(tokens))["role"] == "viewer"
+
+
+def two_tabs(make_client):
+    """A browser with two tabs: one renewed the tokens, and the other keeps those of before."""
+    client = make_client("header,cookie")
+    stale = client.log_in()
+    client.clock.advance(1)
+    fresh = client.renew(stale)
+
+    def ask(method, path):
+        cookie = f"session_token={fresh.access}; {REFRESH}={fresh.refresh}"
+        headers = {"Authorization": f"Bearer {stale.access}", "X-Refresh-Token": stale.refresh}
+        return client.ask(method, path, headers=headers | {"Cookie": cookie})
+
+    return client, ask
+
+
+def test_tokens_of_two_tabs_go_together(make_client):
+    """Of one session; the newest counts, which the browser has: to show both is no theft."""
+    client, ask = two_tabs(make_client)
+    client.clock.advance(ACCESS_LIFE - 0.5)  # one of them is over
+    assert ask("GET", "/profile").json()["user"] == "anna"
+    for _ in range(3):
+        response = ask("POST", "/refresh")
+        assert response.status_code == 200
+    client.clock.advance(3600)
+    assert client.profile(client.renew(client.tokens(response)))
+    assert ask("POST", "/logout").status_code == 204
+    assert client.is_told("POST", "/refresh", client.tokens(response)) == (401, "revoked")
+
+
+def test_of_two_access_tokens_of_one_pair_the_later_counts(make_client):
+    """One was issued for other claims; the tab that did not hear of it is not told to log in."""
+    client = make_client("header,cookie")
+    early = client.log_in()
+    client.clock.advance(ACCESS_LIFE / 2)
+    client.ask("POST", "/everywhere/anna", json={"role": "viewer"})
+    late = client.tokens(client.ask("GET", "/profile", early))
+    client.clock.advance(ACCESS_LIFE / 2)
+    cookie = f"session_token={late.access}"
+    headers = {"Authorization": f"Bearer {early.access}", "Cookie": cookie}
+    assert client.ask("GET", "/profile", headers=headers).json()["role"] == "viewer"
+
+
+def test_logging_out_with_tokens_that_disagree_ends_all_of_them(make_client):
+    """Nobody stays logged in by having shown too much; a login and a logout always work."""
+    client = make_client("header,cookie")
+    one, two = client.log_in("anna"), client.log_in("bert")
+    headers = {"Authorization": f"Bearer {one.access}", "Cookie": f"session_token={two.access}"}
+    assert client.ask("GET", "/profile", headers=headers).status_code == 400
+    response = client.ask("POST", "/logout", headers=headers)
+    assert response.status_code == 204
+    assert cookies_of(response) == {"session_token": "", REFRESH: ""}
+    for tokens in (one, two):
+        assert client.is_told("POST", "/refresh", tokens) == (401, "revoked")
+
+
+def test_logging_out_amid_two_cookies_of_one_name_clears_ours(make_client):
+    """Which of them is ours nobody can tell: nothing is ended, and the client is told."""
+    client = make_client("cookie")
+    tokens = client.log_in()
+    cookies = {"Cookie": f"session_token={tokens.access}; session_token=planted"}
+    response = client.ask("POST", "/logout", headers=cookies)
+    assert response.status_code == 400
+    assert cookies_of(response) == {"session_token": "", REFRESH: ""}
+    assert client.profile(tokens)
+
+
+def test_logging_out_with_a_token_whose_time_is_over_ends_its_session(client):
+    """It opens nothing, and its session may live for weeks."""
+    tokens = client.log_in()
+    client.clock.advance(ACCESS_LIFE)
+    assert client.ask("POST", "/logout", Tokens(access=tokens.access)).status_code == 204
+    assert client.is_told("POST", "/refresh", tokens) == (401, "revoked")
+
+
 def test_two_refresh_tokens_that_differ_are_refused(make_client):
-    """Using either would be a guess."""
+    """Of two sessions: using either would be a guess."""
     client = make_client("header,cookie")
     one, two = client.log_in("anna"), client.log_in("bert")
     cookie = {"Cookie": f"{REFRESH}={two.refresh}", "X-Refresh-Token": one.refresh}
@@ -300,7 +411,7 @@ def test_a_long_access_token_of_before_is_refused_once_there_are_refresh_tokens(
         await login_session(request, "anna")
 
     app = make_app(app=new, store=old.app.state.sessions.store, refresh=True)
-    assert app.state.sessions.tokens.key_of(tokens.access) is None
+    assert app.state.sessions.tokens.read(tokens.access) is None
 
 
 def test_a_carrier_for_refresh_tokens_that_nobody_asked_for_is_a_mistake():
