@@ -154,7 +154,7 @@ class SessionProvider:
         if record is None:
             raise await self.ended(claims.key)
         # By position: a class that is called with keywords makes a dict of them first.
-        session = Session(record, self, claims.issued_at, claims.expires_at)
+        session = Session(record, self, claims.issued_at, claims.expires_at, claims.generation)
         if record.claims != claims.data:
             session.untold = True
         return session
@@ -190,7 +190,7 @@ class SessionProvider:
     async def regenerate(self, session: Session) -> MutableHeaders | None:
         """Give a session the id that it asked for; return the headers that bring its tokens.
 
-        None if the session has ended meanwhile.
+        None if the session has ended meanwhile. Events hear of it from `tell_renamed`.
         """
         record, now, session_id = session.record, self.clock(), session.pending_id
         assert session_id is not None  # noqa: S101 - who calls this has looked
@@ -199,10 +199,13 @@ class SessionProvider:
         if after is None:
             return None
         issue = self.issuer.issue(after, now=now)
-        session.renamed(after, issued_at=issue.issued_at, expires_at=issue.expires_at)
-        await self.events.tell("created", after.key)
-        await self.events.tell("ended", record.key, "replaced")
+        session.retold(after, issued_at=issue.issued_at, expires_at=issue.expires_at)
         return issue.headers
+
+    async def tell_renamed(self, before: SessionKey, after: SessionKey) -> None:
+        """Tell events of a new id, now that the client knows: their handlers may take a while."""
+        await self.events.tell("created", after)
+        await self.events.tell("ended", before, "replaced")
 
     async def end(self, key: SessionKey, *, reason: EndReason) -> bool:
         """End a session; return whether it was live. Ending it again is quiet."""
@@ -234,16 +237,12 @@ class SessionProvider:
 
     async def change_claims(
         self, record: SessionRecord, changes: Mapping[str, str | None]
-    ) -> SessionRecord:
-        """Change claims of one session; return its record as it is then. See `update_claims`.
+    ) -> SessionRecord | None:
+        """Change claims of one session; return its record as it is then, None if it is absent.
 
-        Raises:
-            SessionEnded: it is absent.
+        See `update_claims`.
         """
-        after = await self._claims_editor().change(record, changes)
-        if after is None:
-            raise await self.ended(record.key)
-        return after
+        return await self._claims_editor().change(record, changes)
 
     async def list_sessions(self, user_id: str) -> list[SessionInfo]:
         """Return a user's live sessions, oldest first: their devices."""
@@ -283,7 +282,7 @@ class SessionProvider:
 
     def _issued(self, record: SessionRecord, now: float) -> Login:
         issue = self.issuer.issue(record, now=now)
-        session = Session(record, self, issue.issued_at, issue.expires_at)
+        session = Session(record, self, issue.issued_at, issue.expires_at, record.generation)
         return Login(session, issue.tokens, issue.headers)
 
     def _claims_editor(self) -> ClaimsEditor:

@@ -175,9 +175,7 @@ class SessionRecord(NamedTuple):
         unseen = now - self.last_seen_at
         return unseen >= interval or unseen + unseen >= self.expiration
 
-    def used(
-        self, now: float, *, interval: float | None, generation: int | None
-    ) -> "SessionRecord":
+    def used(self, now: float, interval: float | None, generation: int | None) -> "SessionRecord":
         """Return the record after a use, or a look, at `now`; itself if nothing is written down.
 
         Args:

@@ -4,6 +4,7 @@ Tokens go out with the start of the response, whatever kind of response that bec
 does what they replace end. A login whose response never starts is undone.
 """
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
@@ -22,7 +23,7 @@ from fastapi_memsession.issuer import TokenIssuer
 from fastapi_memsession.provider import SessionProvider
 from fastapi_memsession.records import SessionKey
 from fastapi_memsession.session import Session
-from fastapi_memsession.unbroken import unbroken
+from fastapi_memsession.unbroken import begun, finished, unbroken
 
 logger = logging.getLogger("fastapi_memsession")
 
@@ -45,6 +46,7 @@ class SessionResponse:
         forget: the client is to forget its tokens, unless there is a session.
         created: logins to undo if the response never starts.
         replaced: sessions to end when it does.
+        renamed: a session before and after it got a new id, of which events are to tell.
     """
 
     # Most connections have nothing to do with a session, and pay for this all the same. So what
@@ -52,7 +54,7 @@ class SessionResponse:
     # than other attributes, let alone defaults of the class.
     __slots__ = (
         "_answers", "_send", "began", "connection", "created", "forget", "headers", "peeked",
-        "provider", "refusal", "replaced", "session", "started",
+        "provider", "refusal", "renamed", "replaced", "session", "started",
     )  # fmt: skip
 
     connection: HTTPConnection | None
@@ -63,6 +65,7 @@ class SessionResponse:
     forget: bool
     created: Sequence[SessionKey]
     replaced: Sequence[SessionKey]
+    renamed: tuple[SessionKey, SessionKey] | None
 
     def __init__(self, provider: SessionProvider, answers: Answers, send: Send) -> None:
         self.provider = provider
@@ -76,7 +79,7 @@ class SessionResponse:
         """Note that the connection has to do with a session."""
         if self.connection is None:
             self.connection = connection
-            self.session = self.refusal = self.headers = None
+            self.session = self.refusal = self.headers = self.renamed = None
             self.peeked = self.forget = False
             self.created = self.replaced = ()
         # A mounted application has handlers of its own, and would answer 500.
@@ -92,11 +95,25 @@ class SessionResponse:
         if connection is not None:
             session = self.session
             if session is None or session.untold or self.headers is not None:
+                if session is not None and session.pending_id is not None:
+                    return self._start_renamed(message, connection)
                 return self._start(message, connection)
             session.tellable = False  # a session was used, and there is no more to tell
             _add_headers(message, (), self.provider.issuer)
         self.started = True
         return self._send(message)
+
+    async def _start_renamed(self, message: Message, connection: HTTPConnection) -> None:
+        try:
+            # Once it has a new id, the session is lost unless the client hears of it.
+            await finished(self._start(message, connection))
+        finally:  # who is cancelled does not wait for handlers of events
+            telling = begun(self._tell_renamed())
+        await asyncio.shield(telling)
+
+    async def _tell_renamed(self) -> None:
+        if self.renamed is not None:
+            await self.provider.tell_renamed(*self.renamed)
 
     async def _start(self, message: Message, connection: HTTPConnection) -> None:
         try:
@@ -139,11 +156,18 @@ class SessionResponse:
         if session.pending_id is not None:
             before = session.record.key
             self.headers = await provider.regenerate(session)
-            self.created = [session.record.key if key == before else key for key in self.created]
-        elif session.untold:
-            issuer = provider.issuer
-            issue = issuer.issue_access if self.headers is None else issuer.issue
-            self.headers = issue(session.record, now=provider.clock()).headers
+            after = session.record.key
+            if self.headers is not None:
+                self.renamed = before, after
+            self.created = [after if key == before else key for key in self.created]
+        elif session.untold and not session.moved:
+            issuer, now = provider.issuer, provider.clock()
+            if self.headers is None:
+                # Of the generation that the client has: the next one may not have reached it.
+                known = session.record._replace(generation=session.generation)
+                self.headers = issuer.issue_access(known, now=now).headers
+            else:
+                self.headers = issuer.issue(session.record, now=now).headers
             session.untold = False
         return () if self.headers is None else self.headers.raw
 

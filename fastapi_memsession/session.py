@@ -4,11 +4,12 @@ What a client must be told of a session, a new id or other claims, is noted here
 the response: see `connection.py`.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Generic
 
-from fastapi_memsession.errors import SessionUsageError
+from fastapi_memsession.errors import SessionEnded, SessionUsageError
 from fastapi_memsession.records import Claims, SessionRecord, new_session_id
 from fastapi_memsession.session_data import Keeper, held_leases
 from fastapi_memsession.session_life import SessionLife
@@ -23,15 +24,22 @@ class Session(SessionLife, Generic[DataT]):
 
     Every awaitable method raises SessionEnded if this request destroyed the session, every write
     also if anyone else did or if it expired, and StoreUnavailable if the store cannot answer.
+    Where another request gives the session a new id, this one goes on with it to its end.
     Times are seconds since the epoch.
     """
 
     __slots__ = (
-        "_confirmed_at", "_next_id", "_token_expires_at", "_token_issued_at", "tellable", "untold"
+        "_confirmed_at", "_next_id", "_token_expires_at", "_token_issued_at", "generation",
+        "tellable", "untold",
     )  # fmt: skip
 
     def __init__(
-        self, record: SessionRecord, keeper: Keeper, issued_at: int, expires_at: int
+        self,
+        record: SessionRecord,
+        keeper: Keeper,
+        issued_at: int,
+        expires_at: int,
+        generation: int,
     ) -> None:
         self._record = record
         self._data = record.data
@@ -39,8 +47,10 @@ class Session(SessionLife, Generic[DataT]):
         self._destroyed = False
         self._token_issued_at = issued_at
         self._token_expires_at = expires_at
+        self.generation = generation  # of the tokens that the client is known to have
         self._confirmed_at: float | None = None
         self._next_id: str | None = None
+        self.moved = False
         self.untold = False  # the client's token is not what the record says, or is worthless
         self.tellable = False  # a response is still to come that can bring the client a token
 
@@ -50,8 +60,12 @@ class Session(SessionLife, Generic[DataT]):
 
     @property
     def id(self) -> str:
-        """The session id: 43 characters. Not a credential by itself, but keep it out of logs."""
-        return self._next_id or self._record.session_id
+        """The session id: 43 characters. Not a credential by itself, but keep it out of logs.
+
+        After `regenerate()` it is the old one until the response starts: that is what a store
+        knows the session by.
+        """
+        return self._record.session_id
 
     @property
     def user_id(self) -> str:
@@ -158,6 +172,7 @@ class Session(SessionLife, Generic[DataT]):
         does, the old id stays and the new one never was (ASVS 7.2.4).
 
         Raises:
+            SessionEnded: another request gave the session a new id meanwhile.
             SessionUsageError: no response can bring the token any more.
         """
         if not self.tellable:
@@ -166,6 +181,8 @@ class Session(SessionLife, Generic[DataT]):
                 "confirm() work while a request is answered, before its response starts."
             )
         await self.reload()  # tells at once if the session has ended
+        if self.moved:  # whoever held the old token must not get another one by asking in time
+            raise SessionEnded("replaced", user_id=self.user_id)
         self._next_id = new_session_id()
         self.untold = True
 
@@ -188,7 +205,9 @@ class Session(SessionLife, Generic[DataT]):
             SessionTooLarge: no token could carry them. Nothing was changed.
         """
         self._check_alive()
-        self._take(await self._keeper.change_claims(self._record, claims))
+        while (after := await self._keeper.change_claims(self._record, claims)) is None:
+            await self._go_on()
+        self._take(after)
         self.untold = True
 
     async def destroy(self) -> None:
@@ -198,7 +217,11 @@ class Session(SessionLife, Generic[DataT]):
         cleared; it is worthless all the same.
         """
         if not self._destroyed:
-            await self._keeper.end(self._record.key, reason="logout")
+            try:
+                await self._keeper.end(self._record.key, reason="logout")
+            except asyncio.CancelledError:  # as in a block that ends with the session: it is done
+                self._destroyed = self.untold = True
+                raise
             self._destroyed = self.untold = True
 
     @property
@@ -211,12 +234,16 @@ class Session(SessionLife, Generic[DataT]):
         """The id that the session gets when the response starts. For the provider."""
         return self._next_id
 
-    def renamed(self, record: SessionRecord, *, issued_at: int, expires_at: int) -> None:
-        """Go on under the new id, with a token of these times. For the provider."""
+    def retold(self, record: SessionRecord, *, issued_at: int, expires_at: int) -> None:
+        """Go on with tokens of these times, and under a new id if one was asked for.
+
+        For the provider.
+        """
         self._take(record)
         self._token_issued_at, self._token_expires_at = issued_at, expires_at
+        self.generation = record.generation
         self._next_id = self._confirmed_at = None
-        self.untold = False
+        self.moved = self.untold = False
 
     @property
     def store(self) -> SessionStore:
@@ -250,10 +277,12 @@ class Session(SessionLife, Generic[DataT]):
         """Read the record again; a use, unless the interval is None. For the connection."""
         self._check_alive()
         keeper = self._keeper
-        key = self._record.key
-        record = await keeper.store.load(key, now=keeper.clock(), renew_interval=renew_interval)
-        if record is None:
-            raise await keeper.ended(key)
+        while True:
+            key, now = self._record.key, keeper.clock()
+            record = await keeper.store.load(key, now=now, renew_interval=renew_interval)
+            if record is not None:
+                break
+            await self._go_on()
         self._take(record)
 
     def _take(self, record: SessionRecord) -> None:

@@ -58,8 +58,8 @@ class Keeper(Protocol):
 
     async def change_claims(
         self, record: SessionRecord, changes: Mapping[str, str | None]
-    ) -> SessionRecord:
-        """Change claims of a session; return its record as it is then."""
+    ) -> SessionRecord | None:
+        """Change claims of a session; return its record as it is then, None if it is absent."""
         ...
 
 
@@ -87,12 +87,13 @@ class Shared:
 class SessionData:
     """What every session can do with its data; see Session."""
 
-    __slots__ = ("_data", "_destroyed", "_keeper", "_record", "_shared")
+    __slots__ = ("_data", "_destroyed", "_keeper", "_record", "_shared", "moved")
 
     _record: SessionRecord
     _data: Mapping[str, bytes]
     _keeper: Keeper
     _destroyed: bool
+    moved: bool  # another request gave it a new id, which this one's client is not to know
     _shared: Shared  # made when the first handle asks for it: most sessions have no other
 
     @property
@@ -198,15 +199,17 @@ class SessionData:
     async def _change(self, *changes: Change) -> ChangeResult:
         self._check_alive()
         keeper = self._keeper
-        result = await keeper.store.change(
-            self._record.key,
-            changes,
-            now=keeper.clock(),
-            max_bytes=keeper.max_data_bytes,
-            lease=held_leases.get().get(id(self)),
-        )
-        if result is None:
-            raise await self._keeper.ended(self._record.key)
+        while True:
+            result = await keeper.store.change(
+                self._record.key,
+                changes,
+                now=keeper.clock(),
+                max_bytes=keeper.max_data_bytes,
+                lease=held_leases.get().get(id(self)),
+            )
+            if result is not None:
+                break
+            await self._go_on()
         data = dict(self._data)
         for change, value in zip(changes, result.values, strict=True):
             if value is None or (result.applied and isinstance(change, DeleteValue)):
@@ -215,6 +218,20 @@ class SessionData:
                 data[change.key] = value
         self._data = data
         return result
+
+    async def _go_on(self) -> None:
+        """Follow the session, which is not where it was, or raise SessionEnded."""
+        keeper, key = self._keeper, self._record.key
+        session_id = await keeper.store.successor(key, now=keeper.clock())
+        if session_id is None:
+            raise await keeper.ended(key)
+        self._follow(SessionKey(key.user_id, session_id))
+
+    def _follow(self, key: SessionKey) -> None:
+        """Go on under the id that another request gave to the session."""
+        if key != self._record.key:
+            self._record = self._record._replace(session_id=key.session_id)
+            self.moved = True
 
     @staticmethod
     def _decode_first(result: ChangeResult) -> Any:

@@ -7,7 +7,6 @@ from typing import TypeVar
 
 from fastapi_memsession.errors import SessionEnded
 from fastapi_memsession.interruption import Watch, refuse_streams
-from fastapi_memsession.records import SessionKey
 from fastapi_memsession.session_data import SessionData
 
 T = TypeVar("T")
@@ -71,6 +70,3 @@ class SessionLife(SessionData):
     def _watched(self) -> AbstractAsyncContextManager[Watch]:
         keeper = self._keeper
         return keeper.watches.watch(keeper.store, self._record, self._follow)
-
-    def _follow(self, key: SessionKey) -> None:
-        self._record = self._record._replace(session_id=key.session_id)

@@ -61,8 +61,8 @@ class SessionStore(Protocol):
 
     Attributes:
         waits: whether a call may wait for something: a server, a file. False is a promise that
-            what a session calls (`load`, `change`, `set_claims`, `end_reason`) ends in its first
-            step and needs no event loop, so that any thread may run it itself.
+            what a session calls (`load`, `change`, `set_claims`, `successor`, `end_reason`) ends in
+            its first step and needs no event loop, so that any thread may run it itself.
     """
 
     waits: bool = True
@@ -165,7 +165,7 @@ class SessionStore(Protocol):
         """Give a live session a new id, with all it holds; the old id was `replaced` from then on.
 
         `confirmed_at` is when the user proved who they are, if that is why. Returns the record
-        under its new id; None if the session is absent.
+        under its new id, also to whoever asks for the same again; None if the session is absent.
 
         Raises:
             SessionIdTaken: by the new id; nothing was changed.
@@ -194,6 +194,14 @@ class SessionStore(Protocol):
     @abstractmethod
     async def end_reason(self, key: SessionKey, *, now: float) -> EndReason | None:
         """Return why a session was ended; None if it was not, or if that is forgotten."""
+        ...
+
+    @abstractmethod
+    async def successor(self, key: SessionKey, *, now: float) -> str | None:
+        """Return the id under which a session lives on; None if it has no other.
+
+        Of several that it was given one after the other, the last.
+        """
         ...
 
     @abstractmethod

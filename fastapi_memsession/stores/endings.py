@@ -63,6 +63,11 @@ class Endings:
             key = SessionKey(key.user_id, ending.successor)
         return key
 
+    def successor(self, key: SessionKey, now: float) -> str | None:
+        """Return the id that a session was given next; None if it was given none."""
+        ending = self._of(key)
+        return ending.successor if ending and now < ending.deadline else None
+
     def _of(self, key: SessionKey) -> Ending | None:
         ending = self._endings.get(key.session_id)
         return ending if ending and ending.user_id == key.user_id else None

@@ -123,15 +123,11 @@ class MemoryStore(SessionStore):
     ) -> SessionRecord | None:
         """See SessionStore. Takes the guard only if there is something to write."""
         record = self._shelf.live(key, now)
-        if record is None:
-            return None
-        if record.used(now, interval=renew_interval, generation=generation) is record:
+        if not record or record.used(now, renew_interval, generation) is record:
             return record
         with self._guard:
             record = self._shelf.live(key, now)
-            if record is None:
-                return None
-            return self._shelf.put(record.used(now, interval=renew_interval, generation=generation))
+            return record and self._shelf.put(record.used(now, renew_interval, generation))
 
     async def change(
         self,
@@ -175,16 +171,7 @@ class MemoryStore(SessionStore):
     ) -> SessionRecord | None:
         """See SessionStore."""
         with self._guard:
-            record = self._shelf.live(key, now)
-            if record is None:
-                return None
-            self._shelf.refuse_taken(session_id)
-            self._shelf.end(key, "replaced", now, successor=session_id)
-            if confirmed_at is not None:
-                record = record._replace(confirmed_at=confirmed_at)
-            record = record._replace(session_id=session_id)
-            self._shelf.add(record)
-            return record
+            return self._shelf.rename(key, session_id, now, confirmed_at)
 
     async def rotate(
         self, key: SessionKey, generation: int, *, now: float, grace: float
@@ -220,6 +207,14 @@ class MemoryStore(SessionStore):
         """See SessionStore."""
         with self._guard:
             return self._shelf.endings.reason(key, now)
+
+    async def successor(self, key: SessionKey, *, now: float) -> str | None:
+        """See SessionStore."""
+        found = None
+        with self._guard:
+            while each := self._shelf.endings.successor(key, now):
+                found, key = each, SessionKey(key.user_id, each)
+        return found
 
     @asynccontextmanager
     async def watch(

@@ -8,9 +8,9 @@ the caller; the time to live that Redis keeps is only the broom.
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, cast
+from typing import Any
 
-from fastapi_memsession.errors import EndReason, SessionEnded, SessionIdTaken
+from fastapi_memsession.errors import EndReason, SessionEnded, SessionIdTaken, StoreUnavailable
 from fastapi_memsession.records import Ended, SessionInfo, SessionKey, SessionRecord, SessionStats
 from fastapi_memsession.stores.base import (
     LOGIN_SECONDS,
@@ -19,8 +19,6 @@ from fastapi_memsession.stores.base import (
     Rotation,
     SessionStore,
 )
-from fastapi_memsession.stores.changes import not_a_number, sum_out_of_range
-from fastapi_memsession.stores.leases import lease_ran_out
 from fastapi_memsession.stores.redis_calls import RedisCalls
 from fastapi_memsession.stores.redis_layout import (
     INFO,
@@ -30,12 +28,12 @@ from fastapi_memsession.stores.redis_layout import (
     info_from,
     milliseconds_kept,
     record_from,
+    result_of,
     step_of,
 )
 from fastapi_memsession.stores.redis_listening import RedisListening
 from fastapi_memsession.stores.redis_locks import RedisLocks
 from fastapi_memsession.stores.redis_urls import Client, client_maker
-from fastapi_memsession.values import too_large
 
 
 class RedisStore(SessionStore):
@@ -131,7 +129,7 @@ class RedisStore(SessionStore):
             record = record_from(key, found)
             if record is None or now >= record.expires_at:
                 return None
-            if record.used(now, interval=renew_interval, generation=generation) is record:
+            if record.used(now, renew_interval, generation) is record:
                 return record
         interval = "" if renew_interval is None else repr(float(renew_interval))
         shown = "" if generation is None else generation
@@ -153,18 +151,7 @@ class RedisStore(SessionStore):
             keys.append(self._names.lock(key))
         steps = [part for change in changes for part in step_of(change)]
         reply = await self._run("change", keys, repr(now), max_bytes, lease or "", *steps)
-        if reply is None:
-            return None
-        outcome, *rest = reply
-        if outcome == b"lease":
-            raise lease_ran_out()
-        if outcome == b"large":
-            raise too_large(rest[0], max_bytes)
-        if outcome == b"text":
-            raise not_a_number()
-        if outcome == b"range":
-            raise sum_out_of_range()
-        return ChangeResult(applied=outcome == 1, values=tuple(rest[0]))
+        return None if reply is None else result_of(reply, max_bytes)
 
     async def set_claims(
         self,
@@ -185,9 +172,15 @@ class RedisStore(SessionStore):
         names, renamed = self._names, SessionKey(key.user_id, session_id)
         keys = [names.index(key.user_id), names.session(*key), names.session(*renamed)]
         confirmed = "" if confirmed_at is None else repr(confirmed_at)
-        reply = await self._run("rename", keys, repr(now), key.session_id, session_id, confirmed)
+        # A server that was held up must not do it after the caller gave up, and cannot tell anyone.
+        keys.append(names.ticket(renamed))
+        await self._clients.ticket(keys[-1])
+        arguments = repr(now), key.session_id, session_id, confirmed
+        reply = await self._run("rename", keys, *arguments, idempotent=True)
         if reply == [-1]:
             raise SessionIdTaken
+        if reply == [-2]:
+            raise StoreUnavailable(f"Redis took longer than {self._clients.timeout:g} seconds.")
         return record_from(renamed, reply)
 
     async def rotate(
@@ -215,9 +208,17 @@ class RedisStore(SessionStore):
     async def end_reason(self, key: SessionKey, *, now: float) -> EndReason | None:
         """See SessionStore."""
         found = await self._clients.some(self._names.session(*key), "q", "d")
-        reason, deadline = found or (None, None)
-        known = reason and deadline and now < float(deadline)
-        return cast("EndReason", reason.decode()) if reason and known else None
+        reason, deadline = found or (None, "0")
+        return reason.decode() if reason and now < float(deadline) else None
+
+    async def successor(self, key: SessionKey, *, now: float) -> str | None:
+        """See SessionStore."""
+        found, name = None, self._names.session(*key)
+        while (reply := await self._clients.some(name, "s", "d")) and reply[0]:
+            if now >= float(reply[1]):
+                break
+            name = self._names.session(key.user_id, found := reply[0].decode())
+        return found
 
     def watch(
         self, key: SessionKey, tell: Callable[[Ended | None], None]

@@ -4,8 +4,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from functools import partial
 from typing import Any
 
-from redis.asyncio import RedisCluster
-
 from fastapi_memsession.stores.redis_client import RedisClients, Script
 from fastapi_memsession.stores.redis_urls import Client
 
@@ -40,10 +38,15 @@ class RedisCalls(RedisClients):
             return None
         return await self.call(partial(client.hgetall, name), idempotent=True) or {}
 
-    async def some(self, name: str, *fields: str) -> list[bytes | None] | None:
+    async def some(self, name: str, *fields: str) -> list[Any] | None:
         """Return some fields of a hash; None if a key of that name is no hash."""
         look = partial(self.client.hmget, name, list(fields))
         return await self.call(look, idempotent=True)  # type: ignore[no-any-return]
+
+    async def ticket(self, name: str) -> None:
+        """Make a key that is gone before a call that begins now or later is given up."""
+        make = partial(self.client.set, name, "", px=int(self.timeout * 1000))
+        await self.call(make, idempotent=True)
 
     async def members(self, index: str) -> list[str]:
         """Return the members of a sorted set, in its order."""
@@ -58,11 +61,11 @@ class RedisCalls(RedisClients):
 
     async def used_bytes(self) -> int:
         """Return the bytes of memory that all masters use."""
-        client = self.client
-        if not isinstance(client, RedisCluster):
+        client: Any = self.client
+        if not self.clustered:
             told = await self.call(lambda: client.info("memory"), idempotent=True)
             return int(told["used_memory"])
         by_node = await self.call(
-            lambda: client.info("memory", target_nodes=RedisCluster.PRIMARIES), idempotent=True
+            lambda: client.info("memory", target_nodes=client.PRIMARIES), idempotent=True
         )
         return sum(int(told["used_memory"]) for told in by_node.values())

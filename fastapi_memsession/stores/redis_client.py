@@ -139,6 +139,11 @@ class RedisClients:
             raise
         return connection
 
+    @property
+    def clustered(self) -> bool:
+        """Whether the client is one of a cluster."""
+        return isinstance(self.client, RedisCluster)
+
     async def run(
         self, script: Script, keys: Sequence[str], *arguments: Any, idempotent: bool = False
     ) -> Any:

@@ -11,6 +11,7 @@
     <prefix>:{<tag>}:idx              sorted set: the user's session ids by creation
     <prefix>:{<tag>}:rev              when all sessions of the user were ended, for a while
     <prefix>:{<tag>}:l:<session id>   lock: lease and the time until which it is held
+    <prefix>:{<tag>}:t:<session id>   ticket: that id may still be given, by whoever asked to
     <prefix>:{<tag>}:ended            channel: session id, reason and successor of each that ends
 
 The tag is `=` and the user id, percent-encoded, or `#` and its hash if that is long: all keys of
@@ -31,12 +32,15 @@ from fastapi_memsession.errors import EndReason
 from fastapi_memsession.records import Ended, SessionInfo, SessionKey, SessionRecord
 from fastapi_memsession.stores.base import (
     Change,
+    ChangeResult,
     CompareAndSet,
     DeleteValue,
     Increment,
     SetDefault,
 )
-from fastapi_memsession.values import size_of
+from fastapi_memsession.stores.changes import not_a_number, sum_out_of_range
+from fastapi_memsession.stores.leases import lease_ran_out
+from fastapi_memsession.values import size_of, too_large
 
 logger = logging.getLogger("fastapi_memsession")
 
@@ -77,6 +81,10 @@ class Keys:
     def lock(self, key: SessionKey) -> str:
         """Name the lock of a session."""
         return f"{self.prefix}:{{{_tag(key.user_id)}}}:l:{key.session_id}"
+
+    def ticket(self, key: SessionKey) -> str:
+        """Name what lets a session have a new id, for a moment."""
+        return f"{self.prefix}:{{{_tag(key.user_id)}}}:t:{key.session_id}"
 
     def of_index(self, index: str, session_id: str) -> str:
         """Name a session that an index lists."""
@@ -144,6 +152,20 @@ def milliseconds_kept(seconds: float) -> int:
 def claims_text(claims: Mapping[str, str]) -> bytes:
     """Return claims as JSON: equal ones as equal bytes."""
     return to_json(dict(sorted(claims.items())))
+
+
+def result_of(reply: Sequence[Any], max_bytes: int) -> ChangeResult:
+    """Return what a change did, from the script's reply; raise what `SessionStore.change` does."""
+    outcome, *rest = reply
+    if outcome == b"lease":
+        raise lease_ran_out()
+    if outcome == b"large":
+        raise too_large(rest[0], max_bytes)
+    if outcome == b"text":
+        raise not_a_number()
+    if outcome == b"range":
+        raise sum_out_of_range()
+    return ChangeResult(applied=outcome == 1, values=tuple(rest[0]))
 
 
 def info_from(user_id: str, session_id: str, fields: Sequence[bytes | None]) -> SessionInfo | None:

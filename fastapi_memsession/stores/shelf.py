@@ -103,6 +103,22 @@ class Shelf:
         self.endings.note(Ending(*key, reason, deadline, successor), now)
         self._tell(key.user_id, Ended(key.session_id, reason, successor))
 
+    def rename(
+        self, key: SessionKey, session_id: str, now: float, confirmed_at: float | None
+    ) -> SessionRecord | None:
+        """See SessionStore."""
+        record = self.live(key, now)
+        if record is None:
+            again = self.endings.successor(key, now) == session_id
+            return self.live(SessionKey(key.user_id, session_id), now) if again else None
+        self.refuse_taken(session_id)
+        self.end(key, "replaced", now, successor=session_id)
+        if confirmed_at is not None:
+            record = record._replace(confirmed_at=confirmed_at)
+        record = record._replace(session_id=session_id)
+        self.add(record)
+        return record
+
     def list_user(self, user_id: str, now: float) -> list[SessionInfo]:
         """Return the user's live sessions, oldest first."""
         living = [self.info(session_id, now) for session_id in self._of_user(user_id)]

@@ -266,6 +266,7 @@ async def test_a_block_that_ends_its_own_session(provider, end):
         await asyncio.Event().wait()
 
     assert await reason_of(await inside(session, body)) == "revoked"
+    assert session.destroyed == (end is log_out)  # the response clears the cookie
     await until(lambda: events)
     assert events == [("ended", "logout" if end is log_out else "revoked")]
 

@@ -102,7 +102,6 @@ def application() -> FastAPI:
 
     @app.post("/regenerate")
     async def regenerate(session: CurrentSession, then: str = ""):
-        before = session.id
         await session.set("before", 1)
         await session.regenerate()
         await session.set("after", 1)
@@ -110,7 +109,7 @@ def application() -> FastAPI:
             raise RuntimeError
         if then == "destroy":
             await session.destroy()
-        return [before, session.id]
+        return session.id
 
     @app.post("/late/{verb}")
     async def late(session: CurrentSession, verb: str):

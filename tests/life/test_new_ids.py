@@ -1,9 +1,12 @@
 """A new id for a session: with the response, or not at all."""
 
+import asyncio
+
 import pytest
 from fastapi import WebSocket, WebSocketDisconnect
 
 from fastapi_memsession import CurrentSession, MemoryStore, SessionUsageError, StoreUnavailable
+from fastapi_memsession.records import new_session_id
 from tests.life.client import Tokens, cookies_of
 
 
@@ -12,9 +15,10 @@ def test_a_session_keeps_what_it_holds_under_its_new_id(client):
     tokens = client.log_in()
     client.ask("POST", "/count", tokens)
     response = client.ask("POST", "/regenerate", tokens)
-    before, after = response.json()
-    assert before != after
     renewed = client.tokens(response)
+    (device,) = client.ask("GET", "/sessions", renewed).json()
+    assert device["current"]
+    assert device["id"] != response.json()
     assert client.profile(renewed)["data"] == {"n": 1, "before": 1, "after": 1}
     assert client.is_told("GET", "/profile", tokens) == (401, "replaced")
     assert client.is_told("POST", "/refresh", tokens) == (401, "replaced")
@@ -111,3 +115,116 @@ def test_a_socket_that_gets_no_new_id_is_closed(make_client):
         pytest.fail("accepted")
     assert caught.value.code == 1013
     assert client.profile(tokens)
+
+
+def test_until_the_response_the_session_has_its_old_id(client, provider):
+    """Which is what the store knows it by: to spare it, and to find it in a list."""
+    app = client.app
+
+    @app.post("/password")
+    async def password(session: CurrentSession):
+        await session.confirm()
+        listed = [info.session_id for info in await provider.list_sessions(session.user_id)]
+        ended = await provider.revoke_user(session.user_id, keep=session.id)
+        return [session.id in listed, len(ended)]
+
+    other, tokens = client.log_in(), client.log_in()
+    response = client.ask("POST", "/password", tokens)
+    assert response.json() == [True, 1]
+    assert client.profile(client.tokens(response))
+    assert client.is_told("GET", "/profile", other) == (401, "revoked")
+
+
+def test_a_request_beside_goes_on_under_the_new_id(client, provider):
+    """To its end: reads, writes, claims; but it brings its client no token of the new id."""
+    app = client.app
+
+    @app.post("/beside/{verb}")
+    async def beside(session: CurrentSession, verb: str):
+        before = session.record
+        for _ in range(2):
+            last = session.record.key
+            await provider.store.rename(last, new_session_id(), now=client.clock())
+            await session.incr("n")
+        await session.reload()
+        await session.update_claims(role="editor")
+        await provider.store.rename(session.record.key, new_session_id(), now=client.clock())
+        await session.refresh()
+        if verb == "regenerate":
+            await session.regenerate()
+        seen = [before.session_id != session.id, await session.get("n"), session.claims.data]
+        if verb == "destroy":
+            await session.destroy()
+        return seen
+
+    tokens = client.log_in()
+    response = client.ask("POST", "/beside/read", tokens)
+    assert response.json() == [True, 2, {"role": "editor"}]
+    assert client.tokens(response) == Tokens()
+    assert client.is_told("GET", "/profile", tokens) == (401, "replaced")
+
+    tokens = client.log_in("bert")
+    response = client.ask("POST", "/beside/regenerate", tokens)
+    assert (response.status_code, response.json()["reason"]) == (401, "replaced")
+    assert client.tokens(response) == Tokens()
+
+    tokens = client.log_in("carl")
+    assert client.ask("POST", "/beside/destroy", tokens).status_code == 200
+    live = client.client.portal.call(provider.list_sessions, "carl")
+    assert live == []
+
+
+async def test_who_is_cancelled_amid_a_new_id_brings_the_token_first(make_app, clock):
+    """The store has the new id by then: without a token for it the session would be lost."""
+    renaming, started, heard = (asyncio.Event() for _ in range(3))
+
+    class Slow(MemoryStore):
+        async def rename(self, *arguments, **more):
+            record = await super().rename(*arguments, **more)
+            renaming.set()
+            for _ in range(20):
+                await asyncio.sleep(0)
+            return record
+
+    app = make_app(store=Slow())
+    told = []
+
+    @app.post("/")
+    async def regenerate(session: CurrentSession):
+        await session.regenerate()
+
+    async def listen(event):
+        told.append(event.kind)
+        heard.set()
+        await asyncio.Event().wait()  # a handler may take for ever
+
+    provider = app.state.sessions
+    token = (await provider.login("anna")).tokens.access
+    provider.subscribe(listen)
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+        started.set()
+
+    async def receive():
+        return {"type": "http.request"}
+
+    scope = {
+        "type": "http", "method": "POST", "path": "/", "query_string": b"",
+        "headers": [(b"authorization", f"Bearer {token}".encode())],
+    }  # fmt: skip
+    request = asyncio.create_task(app(scope, receive, send))
+    await renaming.wait()
+    for _ in range(3):
+        request.cancel()
+        await asyncio.sleep(0)
+    await asyncio.wait(
+        {request, asyncio.create_task(started.wait())}, return_when="FIRST_COMPLETED"
+    )
+    fresh = dict(sent[0]["headers"])[b"authorization"].decode().removeprefix("Bearer ")
+    assert (await provider.open(fresh)).user_id == "anna"
+    with pytest.raises(asyncio.CancelledError):
+        await request
+    await heard.wait()
+    assert told == ["created"]

@@ -4,8 +4,10 @@ import asyncio
 import logging
 import subprocess
 import sys
+from contextlib import ExitStack
 
 import pytest
+from redis import exceptions
 from redis.asyncio import Redis
 
 from fastapi_memsession import StoreUnavailable
@@ -21,6 +23,7 @@ from tests.redis.calls import (
     number_of,
     opened,
     refuses,
+    until_it_works,
 )
 from tests.redis_server import RedisServer
 
@@ -231,6 +234,57 @@ async def test_a_replica_is_never_asked(server, kept, sent):
     assert await store.load(kept.key, now=START, renew_interval=50) == kept
     assert sent().keys() >= {"eval"}
     await client.aclose()
+
+
+async def test_a_new_id_that_comes_too_late_is_none(server, store, kept, sent):
+    """A server that hung gets to it when the caller has given up: the session stays as it is."""
+    ticket, renamed = store._clients.ticket, kept.session_id[::-1]
+    with ExitStack() as stack:
+
+        async def ticket_and_hang(name):
+            await ticket(name)
+            sent()
+            stack.enter_context(server.hung())
+
+        store._clients.ticket = ticket_and_hang
+        with pytest.raises(StoreUnavailable):
+            await in_time(store.rename(kept.key, renamed, now=START))
+    while "evalsha" not in sent():
+        pass
+    assert await until_it_works(lambda: load(store, kept.key)) == kept
+    assert await load(store, kept.key._replace(session_id=renamed)) is None
+    assert "took longer than" in str(await refusal_of(store, ticket, kept, renamed))
+
+
+async def refusal_of(store, ticket, kept, renamed):
+    """Return what is said where the server answers in time that it is too late."""
+
+    async def no_ticket(name):
+        await ticket(name)
+        await store._clients.client.delete(name)
+
+    store._clients.ticket = no_ticket
+    with pytest.raises(StoreUnavailable) as caught:
+        await store.rename(kept.key, renamed, now=START)
+    return caught.value
+
+
+async def test_a_new_id_whose_answer_is_lost_is_asked_for_again(store, kept):
+    """And is the same one."""
+    attempt, lost = store._clients._attempt, []
+
+    async def lose_it(command):
+        reply = await attempt(command)
+        if isinstance(reply, list) and not lost:
+            lost.append(reply)
+            raise exceptions.ConnectionError("gone")
+        return reply
+
+    store._clients._attempt = lose_it
+    renamed = kept.key._replace(session_id=kept.session_id[::-1])
+    record = await store.rename(kept.key, renamed.session_id, now=START)
+    assert lost
+    assert record == await load(store, renamed)
 
 
 def test_without_the_client_library_the_command_is_told():

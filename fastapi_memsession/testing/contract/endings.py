@@ -209,6 +209,39 @@ class Endings(Trial):
             assert await store.delete(key, now=clock(), reason="undone") is None
         assert await store.list_user(user, now=clock()) == [bystander.info]
 
+    async def test_a_session_is_found_under_its_last_id(
+        self, store: Any, kept: SessionRecord, clock: TrialClock
+    ) -> None:
+        """By any that it had, and by nobody else; until its deadline, ended or not."""
+        assert await store.successor(kept.key, now=clock()) is None
+        second, third = await rename_twice(store, kept.key, clock)
+        for _ in range(2):
+            for key in (kept.key, second.key):
+                assert await store.successor(key, now=clock()) == third.session_id
+            foreign = SessionKey("bert", kept.session_id)
+            for key in (third.key, foreign, SessionKey("anna", "unknown")):
+                assert await store.successor(key, now=clock()) is None
+            await store.delete(third.key, now=clock(), reason="logout")
+        clock.now = kept.deadline
+        assert await store.successor(kept.key, now=clock()) is None
+
+    async def test_whoever_asks_again_for_the_same_new_id_gets_it(
+        self, store: Any, kept: SessionRecord, record: Any, clock: TrialClock
+    ) -> None:
+        """The first answer may have been lost. Another one is not there to be had."""
+        first = await store.rename(kept.key, "n" * 43, now=clock(), confirmed_at=clock())
+        heard = await store.rename(kept.key, "n" * 43, now=clock(), confirmed_at=clock())
+        assert heard == first
+        assert [info.session_id for info in await store.list_user("anna", now=clock())] == [
+            "n" * 43
+        ]
+        assert await store.rename(kept.key, "m" * 43, now=clock()) is None
+        second = await store.rename(first.key, "m" * 43, now=clock())
+        for session_id in ("n" * 43, "m" * 43):  # neither is now the one it was given first
+            assert await store.rename(kept.key, session_id, now=clock()) is None
+        await store.delete(second.key, now=clock(), reason="logout")
+        assert await store.rename(first.key, "m" * 43, now=clock()) is None
+
     async def test_an_old_id_ends_nothing_once_its_session_has_expired(
         self, store: Any, kept: SessionRecord, clock: TrialClock
     ) -> None:

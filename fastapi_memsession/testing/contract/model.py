@@ -85,6 +85,10 @@ class Sessions:
             key = self.successors[key]
         return key
 
+    def successor(self, key: SessionKey) -> str | None:
+        latest = self.latest(key)
+        return latest.session_id if latest != key and self.reason(key) else None
+
     def reason(self, key: SessionKey) -> str | None:
         reason, deadline = self.endings.get(key, (None, 0.0))
         return reason if self.now < deadline else None

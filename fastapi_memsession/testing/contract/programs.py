@@ -17,6 +17,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+import fastapi_memsession.testing.contract.strategies as some
 from fastapi_memsession import (
     SessionDataError,
     SessionEnded,
@@ -25,14 +26,6 @@ from fastapi_memsession import (
     SessionRecord,
 )
 from fastapi_memsession.testing.contract.model import MAX_BYTES, Model, Sessions, expect
-from fastapi_memsession.testing.contract.strategies import (
-    AGES,
-    CHANGES,
-    CLAIMS,
-    KEYS,
-    USERS,
-    VALUES,
-)
 from fastapi_memsession.testing.contract.trial import Trial
 from fastapi_memsession.values import decode_value
 
@@ -66,12 +59,12 @@ def machine_for(new_store: Any) -> Any:
 
         @rule(
             target=sessions,
-            user=st.sampled_from(USERS),
+            user=st.sampled_from(some.USERS),
             expiration=st.sampled_from([5.0, 60.0]),
             limit=st.sampled_from([None, None, 1, 2]),
-            data=st.dictionaries(KEYS, VALUES, max_size=2),
-            claims=CLAIMS,
-            began=AGES,
+            data=st.dictionaries(some.KEYS, some.VALUES, max_size=2),
+            claims=some.CLAIMS,
+            began=some.AGES,
             back=st.integers(0, 9),
         )
         def create(
@@ -159,7 +152,7 @@ def machine_for(new_store: Any) -> Any:
                 model.used_generation = max(generation, model.used_generation)
             assert (record.key, model.matches(record)) == (key, True)
 
-        @rule(key=sessions, changes=CHANGES)
+        @rule(key=sessions, changes=some.CHANGES)
         def change(self, key: SessionKey, changes: Any) -> None:
             key = self.model.mostly_live(key)
             model = self.model.live(key)
@@ -186,7 +179,7 @@ def machine_for(new_store: Any) -> Any:
             if applied:
                 model.data = data
 
-        @rule(key=sessions, claims=CLAIMS, expected=st.one_of(st.none(), CLAIMS))
+        @rule(key=sessions, claims=some.CLAIMS, expected=st.one_of(st.none(), some.CLAIMS))
         def set_claims(self, key: SessionKey, claims: Any, expected: Any) -> None:
             """Expect what is there, or something else."""
             key = self.model.mostly_live(key)
@@ -201,7 +194,7 @@ def machine_for(new_store: Any) -> Any:
                     model.claims = claims
                 assert model.matches(record)
 
-        @rule(target=sessions, key=sessions, confirmed=AGES)
+        @rule(target=sessions, key=sessions, confirmed=some.AGES)
         def rename(self, key: SessionKey, confirmed: Any) -> Any:
             key = self.model.mostly_live(key)
             model, now, confirmed_at = self.model.live(key), self.model.now, self.ago(confirmed)
@@ -218,7 +211,14 @@ def machine_for(new_store: Any) -> Any:
             assert record.key == SessionKey(key.user_id, new_id)
             assert model.matches(record)
             self.made.append(record.key)
+            again = self.store.rename(key, new_id, now=now, confirmed_at=confirmed_at)
+            assert self.run(again) == record
             return record.key
+
+        @rule(key=sessions)
+        def successor(self, key: SessionKey) -> None:
+            found = self.run(self.store.successor(key, now=self.model.now))
+            assert found == self.model.successor(key)
 
         @rule(
             key=sessions,
@@ -268,7 +268,7 @@ def machine_for(new_store: Any) -> Any:
             now = self.model.now
             living = {key for key in self.model.models if self.model.live(key)}
             assert self.run(self.store.count(now=now)) == len(living)
-            for user in USERS:
+            for user in some.USERS:
                 listed = self.run(self.store.list_user(user, now=now))
                 assert [info.session_id for info in listed] == [
                     key.session_id for key in self.model.of_user(user)
