@@ -16,6 +16,7 @@ from fastapi_memsession.errors import (
     NotPermitted,
     SessionEnded,
     SessionError,
+    TokenExpired,
 )
 from fastapi_memsession.records import SessionKey
 
@@ -39,8 +40,9 @@ class SessionEvent:
         at: seconds since the epoch.
         user_id: whose; None if nobody knows.
         session_id: which; None if nobody knows.
-        reason: of `ended` why, as `EndReason`; of `refused` that, or `invalid_token`, `conflict`,
-            `cross_origin`, `claims`, `confirmation`; None otherwise.
+        reason: of `ended` why, as `EndReason`; of `refused` that, or `invalid_token`,
+            `token_expired`, which is no more than the time to renew, `conflict`, `cross_origin`,
+            `claims`, `confirmation`; None otherwise.
     """
 
     kind: EventKind
@@ -111,7 +113,7 @@ def _refusal_reason(error: SessionError) -> str | None:
     if isinstance(error, SessionEnded | NotPermitted):
         return error.reason
     if isinstance(error, InvalidToken):
-        return "invalid_token"
+        return "token_expired" if isinstance(error, TokenExpired) else "invalid_token"
     if isinstance(error, CredentialConflict):
         return "conflict"
     return "cross_origin" if isinstance(error, CrossOriginRefused) else None

@@ -26,17 +26,15 @@ def require(
         **claims: the value that each must have; one of several values, if a collection is given.
 
     Raises:
-        SessionUsageError: nothing is required, or `fresh` is not more than zero.
+        SessionUsageError: nothing is required, `fresh` is not more than zero, or a claim is no
+            text, so that no session could pass.
     """
     seconds = fresh.total_seconds() if isinstance(fresh, timedelta) else fresh
     if seconds is None and not claims:
         raise SessionUsageError("require() was given nothing to require; use get_session.")
-    if seconds is not None and not seconds > 0:
+    if seconds is not None and not (isinstance(seconds, int | float) and seconds > 0):
         raise SessionUsageError("require(fresh=...) must be more than zero seconds.")
-    allowed = {
-        name: frozenset([values] if isinstance(values, str) else values)
-        for name, values in claims.items()
-    }
+    allowed = {name: _texts(name, values) for name, values in claims.items()}
 
     async def gate(connection: HTTPConnection, session: Session = Depends(get_session)) -> Session:
         try:
@@ -47,6 +45,13 @@ def require(
         return session
 
     return gate
+
+
+def _texts(name: str, values: str | Collection[str]) -> frozenset[str]:
+    texts = [values] if isinstance(values, str) else values
+    if not isinstance(texts, Collection) or not all(isinstance(each, str) for each in texts):
+        raise SessionUsageError(f"require({name}=...) must be text, or a collection of texts.")
+    return frozenset(texts)
 
 
 def _check(

@@ -5,6 +5,7 @@ the response: see `connection.py`.
 """
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Generic
@@ -258,8 +259,8 @@ class Session(SessionLife, Generic[DataT]):
                 "This task or thread, or the task that started it, holds the session's lock "
                 "already; take it once."
             )
-        if not timeout > 0:
-            raise SessionUsageError("A lock's timeout must be more than zero seconds.")
+        if not 0 < timeout < math.inf:
+            raise SessionUsageError("A lock's timeout must be more than zero seconds, and finite.")
         keeper = self._keeper
         return keeper.store.lock(self._record.key, timeout=timeout, clock=keeper.clock)
 

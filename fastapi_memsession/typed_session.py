@@ -59,6 +59,9 @@ class TypedSession(Session[DataT]):
     def __setattr__(self, name: str, value: object) -> None:
         setattr(self._session, name, value)
 
+    def __copy__(self) -> "TypedSession[DataT]":
+        return TypedSession(self._session, self._shape, self._fresh)
+
     async def data(self) -> DataT:
         """See Session."""
         self._check_alive()

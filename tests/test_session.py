@@ -258,7 +258,7 @@ async def test_locking_twice_is_an_error_not_a_wait(session):
 
 async def test_a_lock_needs_a_time(session):
     """A timeout of nothing can never be held."""
-    for timeout in (0, -1, float("nan")):
+    for timeout in (0, -1, float("nan"), float("inf")):
         with pytest.raises(SessionUsageError, match="more than zero"):
             async with session.lock(timeout=timeout):
                 pytest.fail("held")

@@ -101,10 +101,11 @@ class Keys:
 
 
 def _tag(user_id: str) -> str:
-    tag = "=" + quote(user_id, safe="")
+    # A lone surrogate names no user that could have logged in, which is no error.
+    tag = "=" + quote(user_id, safe="", errors="surrogatepass")
     if len(tag) <= _LONGEST_TAG:
         return tag
-    return "#" + hashlib.sha256(user_id.encode()).hexdigest()
+    return "#" + hashlib.sha256(user_id.encode(errors="surrogatepass")).hexdigest()
 
 
 def fields_of(record: SessionRecord) -> list[Any]:

@@ -1,6 +1,7 @@
 """Session[Cart]: data of a shape, saved by what changed; on both stores."""
 
 import asyncio
+from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Generic, NotRequired, TypeVar
@@ -120,6 +121,13 @@ async def test_each_read_gives_a_model_of_its_own(cart_session, session, again):
     await cart_session.save(two)
     assert await stored(again, session) == {"n": 1, "note": "one", "items": ["two"]}
     assert await cart_session.data() == Cart(n=1, note="one", items=["two"])
+
+
+async def test_a_handle_may_be_copied(cart_session):
+    """As a debugger or a cache may do; the copy is a handle on the same session."""
+    other = copy(cart_session)
+    await other.set("n", 5)
+    assert await cart_session.get("n") == 5
 
 
 async def test_a_copy_is_compared_with_what_it_was_copied_from(session, cart_session, again):

@@ -68,6 +68,11 @@ def test_refusals_are_told(make_client):
     assert told(seen) == []
     client.ask("GET", "/profile", Tokens("junk"))
     assert told(seen) == [("refused", None, "invalid_token")]
+    client.clock.advance(15 * 60)
+    client.ask("GET", "/profile", tokens)
+    assert told(seen) == [("refused", None, "token_expired")]
+    tokens = client.log_in()
+    told(seen)
     client.ask("GET", "/admin", tokens)
     assert told(seen) == [("refused", "anna", "claims")]
     client.clock.advance(300)

@@ -76,7 +76,17 @@ def test_a_gate_costs_no_second_load(make_client, monkeypatch):
     assert len(loads) == 1
 
 
-@pytest.mark.parametrize("wrong", [{}, {"fresh": 0}, {"fresh": timedelta(seconds=-1)}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {},
+        {"fresh": 0},
+        {"fresh": timedelta(seconds=-1)},
+        {"fresh": "60"},
+        {"role": 5},
+        {"role": {1, "admin"}},
+    ],
+)
 def test_a_gate_that_cannot_be_meant_is_a_mistake(wrong):
     """It would stand open, or never open."""
     with pytest.raises(SessionUsageError):

@@ -37,6 +37,19 @@ class Records(Trial):
         assert (await store.rotate(key, 0, now=clock(), grace=10)).outcome == "gone"
         assert await load(store, kept.key, clock) == kept
 
+    async def test_a_user_who_cannot_be_has_no_session(
+        self, store: Any, kept: SessionRecord, clock: TrialClock
+    ) -> None:
+        """A lone surrogate comes in by JSON as well, and is nobody's name."""
+        for user in ("\ud800", "\udfff" * 1000):
+            key, now = SessionKey(user, kept.session_id), clock()
+            assert await load(store, key, clock) is None
+            assert await store.list_user(user, now=now) == []
+            assert await store.delete_user(user, now=now, reason="revoked") == []
+            assert await store.delete(key, now=now, reason="logout") is None
+            assert await store.end_reason(key, now=now) is None
+        assert await load(store, kept.key, clock) == kept
+
     async def test_create_never_overwrites(
         self, store: Any, kept: SessionRecord, record: Any, clock: TrialClock
     ) -> None:
