@@ -236,15 +236,13 @@ class Session(SessionLife, Generic[DataT]):
         return self._next_id
 
     def retold(self, record: SessionRecord, *, issued_at: int, expires_at: int) -> None:
-        """Go on with tokens of these times, and under a new id if one was asked for.
-
-        For the provider.
-        """
+        """Go on with new tokens, of these times. For the provider."""
         self._take(record)
         self._token_issued_at, self._token_expires_at = issued_at, expires_at
         self.generation = record.generation
-        self._next_id = self._confirmed_at = None
-        self.moved = self.untold = False
+        if record.session_id == self._next_id:
+            self._next_id = self._confirmed_at = None
+        self.moved, self.untold = False, self._next_id is not None
 
     @property
     def store(self) -> SessionStore:

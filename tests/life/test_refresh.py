@@ -193,8 +193,10 @@ def test_an_endpoint_that_renews_has_one_session(client):
 
     @client.app.post("/renew-and/{verb}")
     async def renew_and(request: Request, session: CurrentSession, verb: str):
+        if verb == "confirm-first":
+            await session.confirm()
         renewed = await renew_session(request)
-        if verb != "read":
+        if verb in ("confirm", "destroy"):
             await getattr(session, verb)()
         return renewed is session
 
@@ -202,10 +204,13 @@ def test_an_endpoint_that_renews_has_one_session(client):
     response = client.ask("POST", "/renew-and/read", tokens)
     assert response.json() is True
     tokens = client.tokens(response)
-    response = client.ask("POST", "/renew-and/confirm", tokens)
-    fresh = client.tokens(response)
-    assert client.is_told("GET", "/profile", tokens) == (401, "replaced")
-    assert client.profile(client.renew(fresh))
+    for verb in ("confirm", "confirm-first"):
+        client.clock.advance(300)
+        response = client.ask("POST", f"/renew-and/{verb}", tokens)
+        fresh = client.tokens(response)
+        assert client.is_told("GET", "/profile", tokens) == (401, "replaced")
+        tokens = client.renew(fresh)
+        assert client.ask("GET", "/fresh", tokens).status_code == 200
     response = client.ask("POST", "/renew-and/destroy", fresh)
     assert set(cookies_of(response).values()) <= {""}
     assert not response.headers.get("x-refresh-token")
