@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from benchmarks import in_process, memory_store, real_http, redis_costs
+from benchmarks import in_process, memory_store, near_cache, real_http, redis_costs
 from benchmarks.plot import draw
 from benchmarks.table import describe, machine, show, write
 
@@ -35,6 +35,7 @@ def main() -> None:
         "requests in process, on Redis",
         lambda: asyncio.run(in_process.in_redis(quick=quick, peers=True)),
     )
+    rows += _part("the near cache", lambda: near_cache.measure(quick=quick))
     rows += _part("requests over HTTP", lambda: real_http.measure(quick=quick))
     memory = _part("the memory store", lambda: memory_store.measure(quick=quick))
     redis = _part("a Redis server", lambda: redis_costs.measure(quick=quick))

@@ -25,7 +25,8 @@ _OF_COOKIES = (
     "cookie_http_only", "cookie_samesite", "trusted_origins",
 )  # fmt: skip
 _OF_REFRESH = ("access_expiration", "refresh_grace", "refresh_header_name", "refresh_cookie_name")
-_OF_REDIS = ("redis_url", "redis_prefix", "redis_timeout")
+_OF_REDIS = ("redis_url", "redis_prefix", "redis_timeout", "near_cache_staleness")
+_LONG_STALENESS = timedelta(seconds=5)
 
 
 class Finding(NamedTuple):
@@ -40,7 +41,7 @@ class Finding(NamedTuple):
 
 def findings_of(settings: "SessionSettings") -> list[Finding]:
     """Return what is worth telling about settings that are meant for production."""
-    checks = (_store, _redis, _keys, _times, _cookies, _unused, _people)
+    checks = (_store, _redis, _near_cache, _keys, _times, _cookies, _unused, _people)
     found = [finding for check in checks for finding in check(settings)]
     return sorted(found, key=lambda finding: finding.level == "note")
 
@@ -82,6 +83,23 @@ def _redis(settings: "SessionSettings") -> Iterator[Finding]:
         yield _note(
             "REDIS_URL names another machine without TLS: who can listen on that network reads "
             "sessions (ASVS 12.3); use rediss://, or write down why the network is trusted",
+        )
+
+
+def _near_cache(settings: "SessionSettings") -> Iterator[Finding]:
+    if not settings.near_cache:
+        return
+    seconds = f"{settings.near_cache_staleness.total_seconds():g} s"
+    if settings.near_cache_staleness > _LONG_STALENESS:
+        yield _warning(
+            f"NEAR_CACHE_STALENESS is {seconds}: for so long a process that is cut off from Redis "
+            "may answer for a session that was ended (ASVS 7.4.1); shorten it",
+        )
+    else:
+        yield _note(
+            f"NEAR_CACHE is true: a logout or revocation is heard of at once, but by a process "
+            f"whose connection is cut only after up to {seconds} (ASVS 7.4.1); write down that "
+            "this is short enough, or unset it",
         )
 
 
@@ -148,6 +166,8 @@ def _unused(settings: "SessionSettings") -> Iterator[Finding]:
         unused |= dict.fromkeys(_OF_REDIS, "sessions are kept in memory")
     else:
         unused["max_sessions"] = "sessions are kept in Redis"
+        if not settings.near_cache:
+            unused["near_cache_staleness"] = "there is no near cache"
     for name, reason in unused.items():
         if name in settings.model_fields_set:
             yield _warning(

@@ -32,6 +32,7 @@ _TAKEN_HEADERS = re.compile(
 def problems_of(settings: "SessionSettings") -> list[str]:
     """Return what is wrong with the settings; an empty list if nothing is."""
     checks = [_weak_keys, _odd_times, _odd_names, _odd_cookies, _odd_origins, _odd_snapshot]
+    checks += [_needless_near_cache]
     if settings.env == "production":
         checks += [_guessable_key, _exposed_cookies]
     return [PREFIX + problem for check in checks for problem in check(settings)]
@@ -62,7 +63,7 @@ def _weak_keys(settings: "SessionSettings") -> Iterator[str]:
 def _odd_times(settings: "SessionSettings") -> Iterator[str]:
     zero = timedelta()
     times = "expiration", "max_lifetime", "access_expiration", "cleanup_interval", "redis_timeout"
-    for name in times:
+    for name in (*times, "near_cache_staleness"):
         if getattr(settings, name) <= zero:
             yield f"{name.upper()} must be more than zero seconds"
     if settings.expiration > settings.max_lifetime:
@@ -120,6 +121,14 @@ def _odd_snapshot(settings: "SessionSettings") -> Iterator[str]:
         yield (
             "SNAPSHOT keeps sessions in memory, and these are kept in Redis, where they stay "
             f"anyway; unset it, and set {PREFIX}JWT_KEY so that their tokens stay good, too"
+        )
+
+
+def _needless_near_cache(settings: "SessionSettings") -> Iterator[str]:
+    if settings.near_cache and settings.store_kind == "memory":
+        yield (
+            "NEAR_CACHE spares the way to Redis, and these sessions are kept in memory; unset it, "
+            f"or set {PREFIX}PROVIDER=redis"
         )
 
 

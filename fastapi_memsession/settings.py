@@ -153,6 +153,10 @@ class SessionSettings(BaseSettings):
     """What all our keys in Redis begin with."""
     redis_timeout: Duration = timedelta(seconds=1)
     """Every call of Redis is answered within this time, or fails with 503."""
+    near_cache: bool = False
+    """Redis: answer from memory for sessions that were loaded lately and did not change since."""
+    near_cache_staleness: Duration = timedelta(seconds=1)
+    """With `near_cache`: no such answer is older, whether a change was heard of or not."""
 
     @property
     def store_kind(self) -> Literal["memory", "redis"]:

@@ -55,6 +55,12 @@ def test_the_strictest_settings_raise_none(carrier):
             {"max_sessions": 7},
             "warning MAX_SESSIONS is set and does nothing",
         ),
+        ({"near_cache": True}, "note NEAR_CACHE is true: a logout"),
+        (
+            {"near_cache": True, "near_cache_staleness": 6},
+            "warning NEAR_CACHE_STALENESS is 6 s",
+        ),
+        ({"near_cache_staleness": 2}, "warning NEAR_CACHE_STALENESS is set and does nothing"),
         ({"redis_url": "redis://:p@db.example"}, "note REDIS_URL names another machine without"),
         ({"redis_url": "rediss://db.example"}, "warning REDIS_URL names another machine and no"),
     ],

@@ -58,6 +58,8 @@ def test_the_defaults_are_those_of_the_documents():
         "redis_url": settings.redis_url,
         "redis_prefix": "memsession",
         "redis_timeout": timedelta(seconds=1),
+        "near_cache": False,
+        "near_cache_staleness": timedelta(seconds=1),
     }
     assert settings.renew_seconds == 24 * 60 * 60 / 20
     assert settings.redis_url.get_secret_value() == "redis://127.0.0.1:6379/0"
@@ -214,6 +216,8 @@ def test_production_lists_all_that_is_unsafe(setenv):
         ({"trusted_origins": ["null"]}, "not an origin"),
         ({"issuer": ""}, "issuer"),
         ({"redis_timeout": timedelta(0)}, "REDIS_TIMEOUT must be more"),
+        ({"near_cache_staleness": timedelta(0)}, "NEAR_CACHE_STALENESS must be more"),
+        ({"near_cache": True, "provider": "memory"}, "NEAR_CACHE spares the way to Redis"),
         ({"redis_prefix": "a{b}"}, "redis_prefix"),
         ({"max_sessions": 0}, "max_sessions"),
         ({"max_sessions_per_user": 0}, "max_sessions_per_user"),

@@ -17,13 +17,15 @@ def store_of(settings: SessionSettings) -> SessionStore:
     """
     if settings.store_kind == "redis":
         # Here and not at the top: who does without Redis needs no client for it.
+        from fastapi_memsession.stores.near import NearStore  # noqa: PLC0415
         from fastapi_memsession.stores.redis import RedisStore  # noqa: PLC0415
 
-        return RedisStore(
-            settings.redis_url.get_secret_value(),
-            prefix=settings.redis_prefix,
-            timeout=settings.redis_timeout.total_seconds(),
-        )
+        url, prefix = settings.redis_url.get_secret_value(), settings.redis_prefix
+        timeout = settings.redis_timeout.total_seconds()
+        if not settings.near_cache:
+            return RedisStore(url, prefix=prefix, timeout=timeout)
+        staleness = settings.near_cache_staleness.total_seconds()
+        return NearStore(url, prefix=prefix, timeout=timeout, staleness=staleness)
     if settings.env == "production":
         logger.warning(
             "Sessions are kept in memory in production: a restart logs everyone out, and there "

@@ -66,6 +66,11 @@ class RedisClients:
         """The client of the running loop."""
         return self._of_this_loop()[0]
 
+    @property
+    def clustered(self) -> bool:
+        """Whether the client is one of a cluster."""
+        return isinstance(self.client, RedisCluster)
+
     def _of_this_loop(self) -> tuple[Client, asyncio.Semaphore]:
         loop = asyncio.get_running_loop()
         found = self._clients.get(loop)
@@ -113,8 +118,10 @@ class RedisClients:
                 "back that were ended. Set appendonly yes."
             )
 
-    async def connect_apart(self) -> Any:
-        """Return a connection outside of the pool, to any node of a cluster. Close it yourself.
+    async def connect_apart(self, place: str = "") -> Any:
+        """Return a connection outside of the pool, to one node of a cluster. Close it yourself.
+
+        That is the one of a name, see `redis_places.py`; any, if there is none of that name.
 
         Raises:
             StoreUnavailable: it cannot be made.
@@ -122,7 +129,7 @@ class RedisClients:
         client: Any = self.client
         if isinstance(client, RedisCluster):
             await self.call(client.initialize, idempotent=True)
-            pool = client.get_random_node()
+            pool = (place and client.get_node(node_name=place)) or client.get_random_node()
         else:
             pool = client.connection_pool
         options = {
@@ -138,11 +145,6 @@ class RedisClients:
             await connection.disconnect(nowait=True)
             raise
         return connection
-
-    @property
-    def clustered(self) -> bool:
-        """Whether the client is one of a cluster."""
-        return isinstance(self.client, RedisCluster)
 
     async def run(
         self, script: Script, keys: Sequence[str], *arguments: Any, idempotent: bool = False

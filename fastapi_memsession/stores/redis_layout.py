@@ -94,6 +94,15 @@ class Keys:
         """Match all keys that end so, of all users."""
         return f"{self.prefix}:{{*}}:{ending}"
 
+    @property
+    def beginning(self) -> str:
+        """What the names of all keys begin with, and of nobody else's."""
+        return f"{self.prefix}:{{"
+
+    def session_id(self, name: str) -> str:
+        """Return the session id of a record's key; nothing of another key."""
+        return name.partition("}:s:")[2]
+
     def parts(self, session: str, name: bytes | None) -> tuple[str, str]:
         """Return user and session id of a record's key; `name` is its field `n`."""
         tag, _, session_id = session.removeprefix(f"{self.prefix}:{{").rpartition("}:s:")

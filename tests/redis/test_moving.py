@@ -57,13 +57,15 @@ def story(app):
     return told
 
 
-def test_one_variable_moves_an_application(server, monkeypatch):
+@pytest.mark.parametrize("near", ["false", "true"])
+def test_one_variable_moves_an_application(server, monkeypatch, near):
     """The whole story is the same, value by value and header by header."""
     monkeypatch.setenv("MEMSESSION_ENV", "test")
     monkeypatch.setenv("MEMSESSION_REDIS_URL", server.url)
     in_memory = story(application())
     assert server.command("DBSIZE").strip() == "0"
     monkeypatch.setenv("MEMSESSION_PROVIDER", "redis")
+    monkeypatch.setenv("MEMSESSION_NEAR_CACHE", near)
     app = application()
     assert story(app) == in_memory
     assert in_memory[1][0] == 200
