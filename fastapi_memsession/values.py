@@ -4,7 +4,7 @@ A value is encoded when it is handed in, so what cannot be stored fails at once 
 the caller still holds is aliased. Every store keeps these bytes, so every store is equally strict.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import is_dataclass
 from datetime import UTC, datetime
@@ -57,8 +57,16 @@ def encode_value(value: object) -> bytes:
     return encoded
 
 
-decode_value: Callable[[bytes], Any] = from_json
-"""Decode one value to JSON types."""
+def decode_value(encoded: bytes) -> Any:
+    """Decode one value to JSON types.
+
+    Raises:
+        SessionDataError: it is no JSON: somebody else wrote it. It is not quoted.
+    """
+    try:
+        return from_json(encoded)
+    except ValueError:
+        raise SessionDataError("A stored value is no JSON; the session did not write it.") from None
 
 
 def decode_value_as(encoded: bytes, type_: Any) -> Any:

@@ -193,6 +193,16 @@ def test_a_value_of_another_shape_is_told_without_quoting_it():
     assert caught.value.__cause__ is None
 
 
+@pytest.mark.parametrize("text", [b"", b'"secre', b"cos\nsystem\n(S'secret'\ntR.", b"[" * 10_000])
+def test_what_is_no_json_is_told_without_quoting_it(text):
+    """Whoever put it there has not written it by a session."""
+    for decode in (decode_value, lambda text: decode_value_as(text, str)):
+        with pytest.raises(SessionDataError) as caught:
+            decode(text)
+        assert "secre" not in str(caught.value)
+        assert caught.value.__cause__ is None
+
+
 class Measured(BaseModel):
     value: float
 
