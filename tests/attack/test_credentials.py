@@ -1,0 +1,218 @@
+"""How tokens travel: what is taken for one, what is refused, and what others get to see of them."""
+
+import pytest
+
+from tests.attack.conftest import both_parsers, carried_by
+from tests.attack.server import (
+    LOGIN,
+    LOGOUT,
+    PROFILE,
+    REFRESH,
+    SESSIONS,
+    SETTINGS,
+    Headers,
+    Server,
+    cookies_of,
+)
+
+pytestmark = both_parsers
+REQUESTS = [PROFILE, REFRESH, LOGOUT, SETTINGS, SESSIONS]
+REDIS = pytest.mark.parametrize("store", ["redis"], scope="module")
+
+
+def bearer(token: str) -> tuple[str, str]:
+    return ("Authorization", f"Bearer {token}")
+
+
+def cookie(server: Server, *values: str, kind: str = "access") -> tuple[str, str]:
+    """Return one header with a cookie for each value, all of one name."""
+    name = getattr(server.cookies, kind)
+    return ("Cookie", "; ".join(f"{name}={value}" for value in values))
+
+
+# What comes twice and differs, or cannot be told apart. (ASVS 3.3: a sibling host plants cookies.)
+CONFLICTS = {
+    "two headers": ("header", lambda _, a, b: [bearer(a.access), bearer(b.access)]),
+    "a bare token and another": (
+        "header",
+        lambda _, a, b: [("Authorization", a.access), bearer(b.access)],
+    ),
+    "a good token and junk": ("header", lambda _, a, __: [bearer(a.access), bearer("junk")]),
+    "two cookies": ("cookie", lambda server, a, b: [cookie(server, a.access, b.access)]),
+    "the same cookie twice": ("cookie", lambda server, a, _: [cookie(server, a.access, a.access)]),
+    "a good cookie and junk": ("cookie", lambda server, a, _: [cookie(server, a.access, "junk")]),
+    "no cookie and a good one": ("cookie", lambda server, a, _: [cookie(server, "", a.access)]),
+    "cookies in two headers": (
+        "cookie",
+        lambda server, a, b: [cookie(server, a.access), cookie(server, b.access)],
+    ),
+    "header and cookie": (
+        "header,cookie",
+        lambda server, a, b: [bearer(a.access), cookie(server, b.access)],
+    ),
+    "a good header and a junk cookie": (
+        "header,cookie",
+        lambda server, a, _: [bearer(a.access), cookie(server, "junk")],
+    ),
+}
+
+
+@pytest.mark.parametrize(("carrier", "headers"), CONFLICTS.values(), ids=CONFLICTS, scope="module")
+@pytest.mark.parametrize("request_", [PROFILE, LOGOUT, SETTINGS])
+def test_credentials_that_disagree(server, headers, request_):
+    """Are refused, and neither session is touched: nobody knows which was meant."""
+    one, other = server.log_in(), server.log_in()
+    assert server.status(request_, *headers(server, one, other)) == 400
+    assert [server.theme(each.access) for each in (one, other)] == ["light", "light"]
+
+
+@carried_by("header", "cookie", "header,cookie")
+def test_refresh_tokens_that_disagree(server):
+    """Likewise; none is exchanged."""
+    one, other = server.log_in(), server.log_in()
+    if server.carrier == "cookie":
+        twice = [cookie(server, one.refresh, other.refresh, kind="refresh")]
+    else:
+        twice = [("X-Refresh-Token", each.refresh) for each in (one, other)]
+    assert server.status(REFRESH, *twice) == 400
+    if server.carrier == "header,cookie":
+        mixed = [twice[0], cookie(server, other.refresh, kind="refresh")]
+        assert server.status(REFRESH, *mixed) == 400
+    with server.events() as happened:
+        assert server.refresh(one.refresh) != server.refresh(other.refresh)
+    assert happened == [("renewed", None)] * 2
+
+
+@carried_by("header", "cookie")
+def test_a_token_in_the_address(server, pair):
+    """Is none, whatever it is called there: addresses end up in logs (RFC 6750 section 5.3)."""
+    names = ["access_token", "token", "authorization", "session", *server.cookies]
+    said = dict.fromkeys(names, pair.access)
+    nobody = server.answer(PROFILE)
+    assert nobody.status == 401
+    assert server.answer(PROFILE, params=said) == nobody
+    assert server.answer(("GET", f"/profile;session_token={pair.access}")).status == 404
+    asked = {"x_refresh_token": pair.refresh, server.cookies.refresh: pair.refresh}
+    assert server.answer(REFRESH, params=asked) == server.answer(REFRESH)
+    assert server.answer(REFRESH, data=asked, json=None) == server.answer(REFRESH)
+
+
+OTHER_PLACES = {
+    "another scheme": lambda _, pair: [("Authorization", f"Basic {pair.access}")],
+    "the other carrier": lambda server, pair: (
+        [bearer(pair.access), ("X-Refresh-Token", pair.refresh)]
+        if server.carrier == "cookie"
+        else [("Cookie", f"{server.cookies.access}={pair.access}")]
+    ),
+    "the refresh token's place": lambda server, pair: server.sent(refresh=pair.access),
+    "no token in its place": lambda server, _: server.sent("", ""),
+    "a cookie of nearly that name": lambda server, pair: [
+        ("Cookie", f"x{server.cookies.access}={pair.access}; session_tokens={pair.access}")
+    ],
+    "a proxy's header": lambda _, pair: [("Proxy-Authorization", f"Bearer {pair.access}")],
+    "another spelling": lambda _, pair: [("X-Authorization", f"Bearer {pair.access}")],
+}
+
+
+@carried_by("header", "cookie")
+@pytest.mark.parametrize("where", OTHER_PLACES)
+def test_a_token_in_another_place(server, pair, where):
+    """Is none: the answer is that of nobody, with no error code (RFC 6750 section 3.1)."""
+    nobody = server.answer(PROFILE)
+    assert dict(nobody.headers)["www-authenticate"] == "Bearer"
+    assert server.answer(PROFILE, *OTHER_PLACES[where](server, pair)) == nobody
+
+
+@carried_by("cookie")
+def test_cookies(server):
+    """No script reads them, other sites' forms do not send them (ASVS 3.3)."""
+    response = server.ask(LOGIN)
+    for name, life in zip(server.cookies, (900, 3600), strict=True):
+        _, _, told = cookies_of(response)[name].partition("; ")
+        assert told == f"Max-Age={life}; Path=/; SameSite=Lax; HttpOnly"
+
+
+@carried_by("cookie")
+@REDIS
+def test_cookies_in_production(server):
+    """They go over HTTPS only, and no sibling host can have planted them."""
+    assert server.cookies == ("__Host-session_token", "__Host-refresh_token")
+    response = server.ask(LOGIN)
+    for name, life in zip(server.cookies, (900, 3600), strict=True):
+        _, _, told = cookies_of(response)[name].partition("; ")
+        assert told == f"Max-Age={life}; Path=/; SameSite=Lax; Secure; HttpOnly"
+
+
+@carried_by("cookie")
+def test_where_tokens_are_told(server):
+    """In Set-Cookie and nowhere else, at a login and at each renewal."""
+    login = server.ask(LOGIN)
+    pair = server.tokens(login)
+    renewal = server.ask(REFRESH, *server.sent(refresh=pair.refresh))
+    for response in (login, renewal, server.ask(PROFILE, *server.sent(pair.access))):
+        assert "eyJ" not in response.text
+        for name, value in response.headers.multi_items():
+            assert name == "set-cookie" or "eyJ" not in value
+
+
+@carried_by("cookie")
+def test_a_logout_takes_the_cookies(server, pair):
+    """As they were set, but over at once."""
+    response = server.ask(LOGOUT, *server.sent(*pair))
+    assert response.status_code == 204
+    for name in server.cookies:
+        assert cookies_of(response)[name] == "; Max-Age=0; Path=/; SameSite=Lax; HttpOnly"
+
+
+def is_kept_from_caches(response, *carriers: str) -> bool:
+    varies = {name.strip().lower() for name in response.headers.get("vary", "").split(",")}
+    return response.headers.get("cache-control") == "no-store" and varies >= set(carriers)
+
+
+@pytest.mark.parametrize(
+    ("carrier", "named"),
+    [
+        ("header", ("authorization", "x-refresh-token")),
+        ("cookie", ("cookie",)),
+        ("header,cookie", ("authorization", "x-refresh-token", "cookie")),
+    ],
+    scope="module",
+)
+def test_no_cache_keeps_an_answer(server, named):
+    """That had to do with a session, whether it had one, has one no more, or was refused."""
+    pair = server.log_in()
+    answers: list[tuple[int, Headers, tuple[str, str]]] = [
+        (200, [], LOGIN),
+        (401, [], PROFILE),
+        (401, server.sent("junk"), PROFILE),
+        (401, server.sent(refresh="junk"), REFRESH),
+        (400, server.sent(pair.access) + other(server), PROFILE),
+        (200, server.sent(pair.access), PROFILE),
+        (200, server.sent(pair.access), SETTINGS),
+        (200, server.sent(refresh=pair.refresh), REFRESH),
+        (204, server.sent(pair.access), LOGOUT),
+        (401, server.sent(pair.access), PROFILE),
+        (401, server.sent(refresh=pair.refresh), REFRESH),
+        (204, [], LOGOUT),
+    ]
+    for status, headers, request in answers:
+        response = server.ask(request, *headers)
+        assert response.status_code == status, request
+        assert is_kept_from_caches(response, *named), (status, request, response.headers)
+
+
+def other(server: Server) -> Headers:
+    """Return a credential beside which no other is right."""
+    return list(server.sent("junk"))
+
+
+@carried_by("header", "cookie")
+def test_what_a_refusal_asks_for(server, pair):
+    """A challenge, with an error code where a token came (RFC 6750 section 3)."""
+    server.ask(LOGOUT, *server.sent(pair.access))
+    told = {"": "Bearer", "junk": 'Bearer error="invalid_token"'}
+    told[pair.access] = 'Bearer error="invalid_token", reason="revoked"'
+    for token, challenge in told.items():
+        for request in (PROFILE, SETTINGS, SESSIONS):
+            response = server.ask(request, *server.sent(token))
+            assert (response.status_code, response.headers["www-authenticate"]) == (401, challenge)
