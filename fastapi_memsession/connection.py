@@ -81,13 +81,8 @@ class ConnectionState(SessionResponse):
         """Begin a new session and end the one the connection came with, both with the response."""
         self._refuse_late("login_session()")
         self.touch(connection)
+        await self._refuse_other_origins(connection)
         provider = self.provider
-        if provider.carrier.ambient:
-            try:
-                refuse_cross_origin(connection, provider.settings.trusted_origins)
-            except CrossOriginRefused as error:
-                await provider.events.refused(error)
-                raise
         replaced = self._current_key(connection)
         client = connection.client
         options.setdefault("user_agent", connection.headers.get("user-agent"))
@@ -143,6 +138,8 @@ class ConnectionState(SessionResponse):
         Also one whose time is over: its session may live. And of several tokens that disagree.
         """
         self.touch(connection)
+        if not self._shown(connection):
+            await self._refuse_other_origins(connection)
         ended = False
         if self.session is not None and not self.session.destroyed:
             await self.session.destroy()
@@ -155,6 +152,31 @@ class ConnectionState(SessionResponse):
             raise
         self.forget = True
         return ended
+
+    async def _refuse_other_origins(self, connection: HTTPConnection) -> None:
+        """Refuse another origin's page, whether or not a cookie came: the answer sets cookies.
+
+        A browser that keeps them back from another site's form takes those of the answer to it.
+        """
+        provider = self.provider
+        if any(each.ambient for each in (provider.carrier, provider.refresh_carrier) if each):
+            try:
+                refuse_cross_origin(connection, provider.settings.trusted_origins)
+            except CrossOriginRefused as error:
+                await provider.events.refused(error)
+                raise
+
+    def _shown(self, connection: HTTPConnection) -> bool:
+        """Whether a genuine token came that no browser sends by itself."""
+        provider = self.provider
+        for carrier in (provider.carrier, provider.refresh_carrier):
+            try:
+                credential = carrier.extract(connection) if carrier else None
+            except CredentialConflict:
+                continue
+            if credential and not credential.ambient and provider.tokens.read(credential.token):
+                return True
+        return False
 
     def _token(self, connection: HTTPConnection, carrier: TokenCarrier) -> str | None:
         credential = carrier.extract(connection)
@@ -179,8 +201,6 @@ class ConnectionState(SessionResponse):
         for carrier in (provider.carrier, provider.refresh_carrier):
             credential = carrier.extract(connection) if carrier else None
             if credential is not None:
-                if credential.ambient:
-                    refuse_cross_origin(connection, provider.settings.trusted_origins)
                 read = map(provider.tokens.read, (credential.token, *credential.others))
                 keys += [claims.key for claims in read if claims is not None]
         return list(dict.fromkeys(keys))

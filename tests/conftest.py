@@ -62,17 +62,21 @@ def settings(**values) -> SessionSettings:
 
 @pytest.fixture
 def make_app(clock) -> Callable[..., FastAPI]:
-    """Make an application with sessions; keywords are settings, but store, carrier and app."""
+    """Make an application with sessions; keywords are settings, but app, store and carriers."""
 
     def make(
         *,
         app: FastAPI | None = None,
         store: SessionStore | None = None,
         carrier_object=None,
+        refresh_carrier=None,
         **values,
     ) -> FastAPI:
         app = app or FastAPI()
-        setup_sessions(app, settings(**values), store=store, carrier=carrier_object, clock=clock)
+        setup_sessions(
+            app, settings(**values), store=store, clock=clock,
+            carrier=carrier_object, refresh_carrier=refresh_carrier,
+        )  # fmt: skip
         return app
 
     return make

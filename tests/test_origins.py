@@ -9,10 +9,12 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from fastapi_memsession import (
+    CookieCarrier,
     CrossOriginRefused,
     CurrentSession,
     OptionalSession,
     login_session,
+    logout_session,
 )
 from fastapi_memsession.origins import refuse_cross_origin
 
@@ -45,12 +47,16 @@ ACCEPTED = [
 ]
 
 
-def make_client(make_app, carrier):
-    app = make_app(carrier=carrier, cookie_secure=True, trusted_origins=[TRUSTED])
+def make_client(make_app, carrier, **more):
+    app = make_app(carrier=carrier, cookie_secure=True, trusted_origins=[TRUSTED], **more)
 
     @app.api_route("/login", methods=["GET", "POST"])
     async def login(request: Request):
         await login_session(request, "anna")
+
+    @app.post("/logout")
+    async def logout(request: Request):
+        return await logout_session(request)
 
     @app.api_route("/n", methods=["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"])
     async def n(session: CurrentSession):
@@ -105,15 +111,34 @@ def test_an_optional_session_is_refused_too(client):
     assert client.post("/optional", headers=headers).status_code == 403
 
 
-@pytest.mark.parametrize("carrier", ["cookie", "header,cookie"])
+WITH_COOKIES = [
+    {"carrier": "cookie"},
+    {"carrier": "header,cookie"},
+    {"carrier": "header", "refresh": True, "refresh_carrier": CookieCarrier("refresh")},
+]
+with_cookies = pytest.mark.parametrize(
+    "carriers", WITH_COOKIES, ids=["cookie", "header,cookie", "refresh cookie"]
+)
+
+
+@with_cookies
 @pytest.mark.parametrize("headers", REFUSED)
-def test_another_origin_cannot_log_a_browser_in(make_app, carrier, headers):
+def test_another_origin_cannot_log_a_browser_in(make_app, carriers, headers):
     """Not into an account of the attacker's: no session is begun, no cookie set."""
-    client = make_client(make_app, carrier)
+    client = make_client(make_app, **carriers)
     response = client.post("/login", headers=headers)
     assert response.status_code == 403
     assert "set-cookie" not in response.headers
     assert asyncio.run(client.app.state.sessions.count()) == 0
+
+
+@with_cookies
+@pytest.mark.parametrize("headers", REFUSED)
+def test_another_origin_cannot_log_a_browser_out(make_app, carriers, headers):
+    """Not by the answer, either: a form of another site comes without cookies, and clears them."""
+    response = make_client(make_app, **carriers).post("/logout", headers=headers)
+    assert response.status_code == 403
+    assert "set-cookie" not in response.headers
 
 
 def test_a_login_by_redirect_from_another_site_works(make_app):
