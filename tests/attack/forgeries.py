@@ -14,7 +14,6 @@ from tests.conftest import KEY
 from tests.test_tokens import b64, parts, resigned, signed
 
 ATTACKERS_KEY = b"a key of somebody else's, of more than thirty-two bytes"
-KEPT = ...  # of a member that stays as it is
 
 Forge = Callable[[str, Pair], str]
 
@@ -91,28 +90,20 @@ def other_kind(token: str, pair: Pair) -> str:
 FORGERIES: dict[str, Forge] = {
     # The signature is verified first, by one algorithm and keys of the settings (ASVS 9.1.1-3).
     "no algorithm": unsigned(alg="none"),
-    "no algorithm, spelled otherwise": unsigned(alg="nOnE"),
     "no algorithm, with a signature": headed(alg="none"),
-    "no algorithm named": headed(alg=...),
     "no signature": unsigned(),
     "HS384": hashed("HS384"),
-    "HS512": hashed("HS512"),
     "RS256": headed(alg="RS256"),
     "another key": headed(ATTACKERS_KEY),
-    "an empty key": headed(b""),
     "a changed claim": lambda token, _: ".".join(
         (head(token), payload(resigned(token, sub="root")), token.split(".")[2])
     ),
-    "no kid": headed(kid=...),
     "an unknown kid": headed(ATTACKERS_KEY, kid="another"),
-    "a kid that is a path": headed(b"", kid="../../../../dev/null"),
     "its own key": headed(ATTACKERS_KEY, jwk={"kty": "oct", "k": b64(ATTACKERS_KEY)}),
     "a key elsewhere": headed(ATTACKERS_KEY, jku="http://127.0.0.1:9/keys.json"),
     "a certificate elsewhere": headed(ATTACKERS_KEY, x5u="http://127.0.0.1:9/key.pem"),
     "the right key, another elsewhere": headed(jku="http://127.0.0.1:9/keys.json"),
     "something critical": headed(crit=["exp"]),
-    "an unencoded payload": headed(b64=False, crit=["b64"]),
-    "no type": headed(typ=...),
     "a common type": headed(typ="JWT"),
     "a deep header": lambda token, _: signed(b64(b"[" * 990), payload(token)),
     # What it is for, who it is from and when it is good (ASVS 9.2.1-4).
@@ -122,14 +113,9 @@ FORGERIES: dict[str, Forge] = {
     ),
     "another issuer": saying(iss="https://issuer.example"),
     "another audience": saying(aud="another"),
-    "several audiences": saying(aud=["fastapi-memsession", "another"]),
-    "no issuer": saying(iss=...),
-    "no audience": saying(aud=...),
     "no end": saying(exp=...),
     "an end that is null": saying(exp=None),
-    "an end that is text": saying(exp="9999999999"),
     "an end that is a fraction": shifted(exp=-0.5),
-    "an end that is true": saying(exp=True),
     "an end that overflows": written(lambda text: text.replace('"exp": 1', '"exp": 1e400, "x": 1')),
     "a late end": shifted(exp=86_400),
     "an end before its beginning": shifted(iat=30, exp=-100_000),
@@ -137,36 +123,19 @@ FORGERIES: dict[str, Forge] = {
     "no beginning": saying(iat=...),
     # Exactly the claims that are issued, each once and of its type (RFC 8725 section 3.10).
     "one claim more": saying(nbf=0),
-    "no user": saying(sub=...),
-    "a user who is a number": saying(sub=123),
     "a user that is a lone surrogate": saying(sub="\ud800"),
-    "no session": saying(sid=...),
     "a session that is a path": saying(sid="../" * 14 + "x"),
-    "a session that is a pattern": saying(sid="*"),
     "a negative generation": saying(gen=-1),
-    "a generation that is true": saying(gen=True),
-    "claims that are a list": saying(data=["role"]),
     "claims that are no text": saying(data={"role": ["admin"]}),
     "two users": written(lambda text: '{"sub": "root", ' + text[1:]),
     "two ends": written(lambda text: text[:-1] + ', "exp": 9999999999}'),
     "claims that are no number": written(lambda text: text.replace('"gen": 0', '"gen": NaN')),
     "claims that are a deep list": written(lambda _: "[" * 1500),
-    "claims that are no JSON": written(lambda text: text + "}"),
-    "no claims": written(lambda _: "null"),
     # One spelling of each token.
     "an equals sign at the end": spelled(lambda token: token + "="),
-    "garbage at the end": spelled(lambda token: token + "!!!!"),
-    "another part": spelled(lambda token: token + ".e30"),
-    "a dot at the end": spelled(lambda token: token + "."),
-    "a dot at the beginning": spelled(lambda token: "." + token),
     "one part less": spelled(lambda token: token.rpartition(".")[0]),
-    "a space inside": spelled(lambda token: token.replace(".", ". ", 1)),
-    "quotes": spelled(lambda token: f'"{token}"'),
     "percent signs": spelled(lambda token: token.replace(".", "%2E")),
-    "capitals": spelled(str.upper),
-    "a null": spelled(lambda token: token + "%00"),
     "letters that are not ASCII": spelled(lambda token: token[:-1] + "\u00e9"),
-    "nothing but dots": spelled(lambda _: ".."),
     "an overlong one": saying(sub="x" * 4096),
     "a genuine one, overlong": saying(data={"role": "x" * 3300}),
     "a huge one": spelled(lambda token: token * 60),

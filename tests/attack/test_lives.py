@@ -126,18 +126,6 @@ def test_an_access_token_whose_time_is_over(server, pair):
     assert server.is_alive(new.access)
 
 
-def test_what_is_no_use(server, pair):
-    """Extends nothing: neither a refused request, nor a forged token, nor a list of devices."""
-    other = server.log_in()
-    server.advance(300)
-    assert server.status(PROFILE, *server.sent(FORGERIES["another key"](pair.access, pair))) == 401
-    assert session_id(pair.access) in devices(server, other.access)
-    assert server.status(("GET", "/"), *server.sent(pair.access)) == 200
-    server.advance(300)
-    assert server.ended(PROFILE, *server.sent(pair.access)) == "expired"
-    assert server.is_alive(other.access)
-
-
 def test_a_session_in_use(server, pair):
     """Ends an hour after the login: no use and no renewal extends that (ASVS 7.3.2)."""
     first, deadline = pair, server.control()["now"] + 3600
