@@ -120,6 +120,7 @@ FORGERIES: dict[str, Forge] = {
     "a late end": shifted(exp=86_400),
     "an end before its beginning": shifted(iat=30, exp=-100_000),
     "a beginning to come": shifted(iat=3_000, exp=3_000),
+    "a beginning that is a fraction": shifted(iat=-0.5),
     "no beginning": saying(iat=...),
     # Exactly the claims that are issued, each once and of its type (RFC 8725 section 3.10).
     "one claim more": saying(nbf=0),

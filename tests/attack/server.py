@@ -57,6 +57,7 @@ class Server:
 
     def __init__(self, address: str, *, carrier: str, prefix: str, log: Path) -> None:
         host, port = address.removeprefix("http://").split(":")
+        self.address = address
         self.place = (host, int(port))
         self.carrier = carrier
         self.cookies = Pair(f"{prefix}session_token", f"{prefix}refresh_token")

@@ -142,9 +142,11 @@ def test_a_session_in_use(server, pair):
     assert not server.is_alive(pair.access)
 
 
-def test_a_lost_answer(server, pair):
+@pytest.mark.parametrize("used", [False, True])
+def test_a_lost_answer_or_another_tab(server, pair, used):
     """Whoever asks again within the grace period gets the very same pair (RFC 9700 4.14.2)."""
     new = server.refresh(pair.refresh)
+    assert not used or server.is_alive(new.access)
     server.advance(GRACE - 1)
     assert server.refresh(pair.refresh) == new
     assert server.is_alive(new.access)

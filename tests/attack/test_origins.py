@@ -36,6 +36,16 @@ def test_an_unsafe_request_of_another_origin(server, pair, request_):
     assert happened == [("refused", "cross_origin")] * len(REFUSED) + [("renewed", None)]
 
 
+@pytest.mark.parametrize("request_", [LOGIN, LOGOUT], ids=" ".join)
+def test_a_form_of_another_site(server, request_):
+    """Brings no cookie of ours, and must not set or take one: the browser keeps the answer's."""
+    with server.events() as happened:
+        response = server.ask(request_, HOST_LINE, *REFUSED[0].items())
+    assert response.status_code == 403
+    assert "set-cookie" not in response.headers
+    assert happened == [("refused", "cross_origin")]
+
+
 def test_a_socket_of_another_origin(server, pair):
     """Is refused in the handshake, to which browsers add cookies (RFC 6455 section 10.2)."""
     for told in REFUSED:
