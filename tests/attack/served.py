@@ -5,8 +5,9 @@ Whoever attacks it has no part in that: nothing of the app is changed.
 
 import asyncio
 import logging
+from collections import deque
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse
 
 from example_app.main import app as example
@@ -24,6 +25,7 @@ system_clock.follow(clock)
 events = []
 gates: dict[str, asyncio.Event] = {}
 waiting: list[str] = []
+answered: deque[list] = deque(maxlen=100)  # method, path, names of cookies, status
 
 
 @provider.subscribe
@@ -48,7 +50,7 @@ for each in HELD:
 
 
 async def control(request):
-    """Do what the query says; tell the time, the events so far, and which calls wait."""
+    """Do what the query says; tell the time, what has happened so far, and which calls wait."""
     said = request.query_params
     clock.advance(float(said.get("advance", 0)))
     if "advance" in said:
@@ -58,11 +60,27 @@ async def control(request):
     if "release" in said:
         waiting.clear()
         gates.pop(said["release"]).set()
-    return JSONResponse({"now": clock(), "events": events, "waiting": waiting})
+    told = {"events": events, "waiting": waiting, "answered": list(answered)}
+    return JSONResponse({"now": clock(), **told})
+
+
+def noting(scope, send):
+    """Note how a request is answered, or the handshake of a WebSocket."""
+    if scope["type"] == "lifespan":
+        return send
+    request = [scope.get("method", "WEBSOCKET"), scope["path"]]
+    cookies = sorted(HTTPConnection(scope).cookies)
+
+    async def note_and_send(message):
+        if message["type"] in {"http.response.start", "websocket.accept", "websocket.close"}:
+            answered.append([*request, cookies, message.get("status", message["type"])])
+        await send(message)
+
+    return note_and_send
 
 
 async def app(scope, receive, send):
     if scope.get("path") == CONTROL:
         await (await control(Request(scope)))(scope, receive, send)
     else:
-        await example(scope, receive, send)
+        await example(scope, receive, noting(scope, send))

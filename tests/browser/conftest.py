@@ -25,6 +25,7 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--host-resolver-rules=MAP *.example 127.0.0.1",  # so that there are other hosts than this one
 ]
 UNAUTHORIZED = "status of 401 (Unauthorized)"  # what a browser logs when nobody is logged in
 
