@@ -123,10 +123,6 @@ class Server:
             headers += [("Cookie", cookies)] if cookies else []
         return headers
 
-    def sent_alone(self, kind: str, token: str) -> Headers:
-        """Return one token as a client sends it; `kind` is `access` or `refresh`."""
-        return self.sent(**{kind: token})
-
     def is_alive(self, access: str) -> bool:
         """Whether a token opens a session."""
         return self.status(PROFILE, *self.sent(access)) == 200

@@ -22,10 +22,9 @@ def bearer(token: str) -> tuple[str, str]:
     return ("Authorization", f"Bearer {token}")
 
 
-def cookie(server: Server, *values: str, kind: str = "access") -> tuple[str, str]:
+def cookie(server: Server, *values: str) -> tuple[str, str]:
     """Return one header with a cookie for each value, all of one name."""
-    name = getattr(server.cookies, kind)
-    return ("Cookie", "; ".join(f"{name}={value}" for value in values))
+    return ("Cookie", "; ".join(f"{server.cookies.access}={value}" for value in values))
 
 
 # What comes twice and differs, or cannot be told apart. (ASVS 3.3: a sibling host plants cookies.)
@@ -52,23 +51,6 @@ def test_credentials_that_disagree(server, headers, request_):
     one, other = server.log_in(), server.log_in()
     assert server.status(request_, *headers(server, one, other)) == 400
     assert [server.theme(each.access) for each in (one, other)] == ["light", "light"]
-
-
-@carried_by("header", "cookie", "header,cookie")
-def test_refresh_tokens_that_disagree(server):
-    """Likewise; none is exchanged."""
-    one, other = server.log_in(), server.log_in()
-    if server.carrier == "cookie":
-        twice = [cookie(server, one.refresh, other.refresh, kind="refresh")]
-    else:
-        twice = [("X-Refresh-Token", each.refresh) for each in (one, other)]
-    assert server.status(REFRESH, *twice) == 400
-    if server.carrier == "header,cookie":
-        mixed = [twice[0], cookie(server, other.refresh, kind="refresh")]
-        assert server.status(REFRESH, *mixed) == 400
-    with server.events() as happened:
-        assert server.refresh(one.refresh) != server.refresh(other.refresh)
-    assert happened == [("renewed", None)] * 2
 
 
 @carried_by("header", "cookie")

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.attack.forgeries import FORGERIES
+from tests.attack.forgeries import forgeries
 from tests.attack.server import PROFILE, REFRESH, Answer, Pair, Server
-from tests.test_tokens import parts, resigned
+from tests.test_tokens import resigned
 
 KINDS = {"access": PROFILE, "refresh": REFRESH}
 ALPHABET = string.ascii_letters + string.digits + "-_"
@@ -34,7 +34,7 @@ def pair(server, kind) -> Iterator[Pair]:
 @pytest.fixture(scope="module")
 def junk(server, kind) -> Answer:
     """What whoever sends junk is told."""
-    told = server.answer(KINDS[kind], *server.sent_alone(kind, "junk"))
+    told = server.answer(KINDS[kind], *server.sent(**{kind: "junk"}))
     assert told.status == 401
     assert told.body == b'{"detail":"Not authenticated"}'
     assert dict(told.headers)["www-authenticate"] == 'Bearer error="invalid_token"'
@@ -42,21 +42,23 @@ def junk(server, kind) -> Answer:
 
 
 @pytest.fixture
-def refuses(server, kind, pair, junk) -> Iterator[Callable[[str], None]]:
+def refuses(server, kind, pair, junk) -> Iterator[Callable[..., None]]:
     """Have a token refused as junk is; the genuine one is as good as before."""
 
-    def have_refused(forged: str) -> None:
+    def have_refused(forged: str, wrong: str = "") -> None:
         assert forged != getattr(pair, kind)
-        assert server.answer(KINDS[kind], *server.sent_alone(kind, forged)) == junk, forged
+        told = server.answer(KINDS[kind], *server.sent(**{kind: forged}))
+        assert told == junk, wrong or forged
 
     yield have_refused
     assert server.is_alive(pair.access)
 
 
-@pytest.mark.parametrize("wrong", FORGERIES)
-def test_a_forged_token(refuses, kind, pair, wrong):
+def test_a_forged_token(refuses, kind, pair):
     """Is told nothing but that it is not valid (RFC 6750 section 3.1)."""
-    refuses(FORGERIES[wrong](getattr(pair, kind), pair))
+    token, other = pair if kind == "access" else reversed(pair)
+    for wrong, forged in forgeries(token, other).items():
+        refuses(forged, wrong)
 
 
 def test_a_token_with_any_byte_changed(refuses, kind, pair):
@@ -71,22 +73,11 @@ def test_a_token_with_any_byte_changed(refuses, kind, pair):
 def test_a_signed_token_of_another_user(server, kind, pair):
     """Opens nobody's session: the one that it names is of somebody else."""
     stolen = resigned(getattr(pair, kind), sub="root")
-    assert server.ended(KINDS[kind], *server.sent_alone(kind, stolen)) == "expired"
+    assert server.ended(KINDS[kind], *server.sent(**{kind: stolen})) == "expired"
     assert server.is_alive(pair.access)
 
 
 def test_a_signed_token_of_another_session(server, kind, pair):
     """That never was: a signature is not enough, the store is asked each time."""
     other = resigned(getattr(pair, kind), sid="x" * 43)
-    assert server.ended(KINDS[kind], *server.sent_alone(kind, other)) == "expired"
-
-
-def test_what_tokens_say(server, pair):
-    """They are signed with one algorithm, for a time, and hold no data of the session."""
-    now = server.control()["now"]
-    for token, typ, life in ((pair.access, "access", 900), (pair.refresh, "refresh", 3600)):
-        head, claims = parts(token)
-        assert (head["alg"], head["typ"]) == ("HS256", f"{typ}+jwt")
-        assert (claims["iat"], claims["exp"]) == (now, now + life)
-        assert claims.get("data", {}) in ({}, {"role": "admin"})
-        assert not claims.keys() & {"theme", "login_ip", "login_time"}
+    assert server.ended(KINDS[kind], *server.sent(**{kind: other})) == "expired"
