@@ -168,15 +168,12 @@ class ConnectionState(SessionResponse):
 
     def _shown(self, connection: HTTPConnection) -> bool:
         """Whether a genuine token came that no browser sends by itself."""
-        provider = self.provider
-        for carrier in (provider.carrier, provider.refresh_carrier):
-            try:
-                credential = carrier.extract(connection) if carrier else None
-            except CredentialConflict:
-                continue
-            if credential and not credential.ambient and provider.tokens.read(credential.token):
-                return True
-        return False
+        try:
+            found = self._credentials(connection)
+        except CredentialConflict:
+            return False
+        read = self.provider.tokens.read
+        return any(not each.ambient and read(each.token) for each in found)
 
     def _token(self, connection: HTTPConnection, carrier: TokenCarrier) -> str | None:
         credential = carrier.extract(connection)
@@ -195,15 +192,17 @@ class ConnectionState(SessionResponse):
             raise CredentialConflict("The request carries two different session tokens.")
         return max(genuine, key=lambda token: (genuine[token].generation, genuine[token].issued_at))
 
+    def _credentials(self, connection: HTTPConnection) -> list[Credential]:
+        carriers = (self.provider.carrier, self.provider.refresh_carrier)
+        found = [carrier.extract(connection) for carrier in carriers if carrier is not None]
+        return [each for each in found if each is not None]
+
     def _keys(self, connection: HTTPConnection) -> list[SessionKey]:
         """Return which sessions the tokens name that came, whatever their time."""
-        provider, keys = self.provider, []
-        for carrier in (provider.carrier, provider.refresh_carrier):
-            credential = carrier.extract(connection) if carrier else None
-            if credential is not None:
-                read = map(provider.tokens.read, (credential.token, *credential.others))
-                keys += [claims.key for claims in read if claims is not None]
-        return list(dict.fromkeys(keys))
+        found = self._credentials(connection)
+        tokens = [token for each in found for token in (each.token, *each.others)]
+        read = map(self.provider.tokens.read, tokens)
+        return list(dict.fromkeys(claims.key for claims in read if claims is not None))
 
     def _current_key(self, connection: HTTPConnection) -> SessionKey | None:
         if self.session is not None:
