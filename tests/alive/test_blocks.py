@@ -68,15 +68,15 @@ async def test_other_sessions_go_on(provider):
 
 
 async def test_a_new_id_is_followed(provider):
-    """The block goes on, the session writes under the new id, and ends with that."""
+    """Every block goes on, the session writes under the new id, and they end with that."""
     session, renamed = await begin(provider), new_session_id()
-    task = await inside(session)
+    task, other = [await inside(session) for _ in range(2)]
     await provider.store.rename(session.record.key, renamed, now=provider.clock())
     await until(lambda: session.id == renamed)
     assert not task.done()
     assert await session.incr("n") == 1
     await provider.revoke(renamed, user_id="anna")
-    assert await reason_of(task) == "revoked"
+    assert [await reason_of(each) for each in (task, other)] == ["revoked"] * 2
 
 
 async def test_a_session_that_is_over_is_not_entered(provider):

@@ -31,7 +31,7 @@ def outcomes(pytester):
     return lambda *options: pytester.inline_run("-p", "no:asyncio", "-p", "no:anyio", *options)
 
 
-@pytest.mark.parametrize("name", ["delete_ends_once", "does_what_the_model_does", "log"])
+@pytest.mark.parametrize("name", ["delete_ends_once", "does_what_the_model_does", "logout_ends"])
 def test_a_store_that_forgets_to_delete_fails(outcomes, name):
     """In the tests that are about that."""
     result = outcomes("-k", f"Revives and {name}")

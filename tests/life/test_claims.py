@@ -1,8 +1,15 @@
 """Claims that change: the record is the authority, and every token follows."""
 
 import pytest
+from fastapi import Request
 
-from fastapi_memsession import MemoryStore, SessionDataError, SessionEnded, SessionTooLarge
+from fastapi_memsession import (
+    MemoryStore,
+    SessionDataError,
+    SessionEnded,
+    SessionTooLarge,
+    login_session,
+)
 from tests.life.client import Tokens
 
 
@@ -17,6 +24,21 @@ def test_an_update_is_seen_at_once_and_brings_a_fresh_token(client):
     response = client.ask("GET", "/profile", fresh)
     assert response.json()["role"] == "editor"
     assert client.tokens(response) == Tokens()
+
+
+def test_claims_that_change_amid_a_login_are_in_its_pair(client):
+    """Which comes whole, and in one piece."""
+
+    @client.app.post("/login-as-editor")
+    async def login(request: Request):
+        session = await login_session(request, "anna", claims={"role": "user"})
+        await session.update_claims(role="editor")
+
+    tokens = client.tokens(client.ask("POST", "/login-as-editor"))
+    response = client.ask("GET", "/profile", tokens)
+    assert response.json()["role"] == "editor"
+    assert client.tokens(response) == Tokens()
+    assert client.profile(client.renew(tokens))["role"] == "editor"
 
 
 def test_none_removes_a_claim(client):

@@ -253,7 +253,7 @@ async def compare(url, *programs):
 def test_redis_does_what_memory_does(server):
     """Results, errors and their words, data, expiry: the same after every step."""
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=100, deadline=None)
     @given(st.tuples(CREATE, CREATE), st.lists(STEPS, min_size=5, max_size=25))
     def check(first, steps):
         asyncio.run(compare(server.url, first, *([step] for step in steps)))
@@ -265,7 +265,7 @@ def test_redis_adds_as_memory_does(server):
     """Any number to any number: the same sum to the last bit, or the same error."""
     parts = {"user_id": "anna", "expiration": 60.0, "data": {}, "claims": {}}
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=150, deadline=None)
     @given(st.lists(st.tuples(NUMBERS, NUMBERS), min_size=1, max_size=20))
     def check(pairs):
         program = [("create", parts, None, None, None)]
