@@ -29,13 +29,13 @@ _KB = 1000
 class Measured:
     """What one session or one call costs. In bytes, and microseconds of a processor."""
 
-    memory_bytes: float = 679  # python -m benchmarks.memory_store: "memory a session"
+    memory_bytes: float = 651  # python -m benchmarks.memory_store: "memory a session"
     redis_bytes: float = 684  # python -m benchmarks.redis_costs: "memory of the server"
-    use_us: float = 56  # the same: "time of the server, use"
+    use_us: float = 30  # the same: "time of the server, use"
     renewal_bytes: float = 284  # the same: "use, renewed", to each replica
-    login_us: float = 96  # the same: "time of the server, login"
+    login_us: float = 116  # the same: "time of the server, login"
     login_bytes: float = 2208  # the same: "login", to each replica
-    request_us: float = 624  # python -m benchmarks.in_process --redis: "at work for"
+    request_us: float = 725  # python -m benchmarks.in_process --redis: "at work for"
 
     @classmethod
     def read(cls, path: Path) -> "Measured":
