@@ -167,7 +167,12 @@ class ConnectionState(SessionResponse):
                 raise
 
     def _shown(self, connection: HTTPConnection) -> bool:
-        """Whether a genuine token came that no browser sends by itself."""
+        """Whether a genuine token came that no page of another origin can send.
+
+        In a handshake it can: as a subprotocol, and the cookie comes by itself.
+        """
+        if connection.scope["type"] != "http":
+            return False
         try:
             found = self._credentials(connection)
         except CredentialConflict:

@@ -4,7 +4,6 @@ Tokens go out with the start of the response, whatever kind of response that bec
 does what they replace end. A login whose response never starts is undone.
 """
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
@@ -23,7 +22,7 @@ from fastapi_memsession.issuer import TokenIssuer
 from fastapi_memsession.provider import SessionProvider
 from fastapi_memsession.records import SessionKey
 from fastapi_memsession.session import Session
-from fastapi_memsession.unbroken import begun, finished, unbroken
+from fastapi_memsession.unbroken import unbroken
 
 logger = logging.getLogger("fastapi_memsession")
 
@@ -96,7 +95,9 @@ class SessionResponse:
             session = self.session
             if session is None or session.untold or self.headers is not None:
                 if session is not None and session.pending_id is not None:
-                    return self._start_renamed(message, connection)
+                    # Under its new id the session is lost unless the client hears of it. Who is
+                    # cancelled waits neither for the store nor for anybody who does not read.
+                    return unbroken(self._start_renamed(message, connection))
                 return self._start(message, connection)
             session.tellable = False  # a session was used, and there is no more to tell
             _add_headers(message, (), self.provider.issuer)
@@ -105,15 +106,10 @@ class SessionResponse:
 
     async def _start_renamed(self, message: Message, connection: HTTPConnection) -> None:
         try:
-            # Once it has a new id, the session is lost unless the client hears of it.
-            await finished(self._start(message, connection))
-        finally:  # who is cancelled does not wait for handlers of events
-            telling = begun(self._tell_renamed())
-        await asyncio.shield(telling)
-
-    async def _tell_renamed(self) -> None:
-        if self.renamed is not None:
-            await self.provider.tell_renamed(*self.renamed)
+            await self._start(message, connection)
+        finally:
+            if self.renamed is not None:
+                await self.provider.tell_renamed(*self.renamed)
 
     async def _start(self, message: Message, connection: HTTPConnection) -> None:
         try:
@@ -153,6 +149,8 @@ class SessionResponse:
             if session is not None or self.forget:
                 provider.issuer.clear(news)
             return news.raw
+        if session.moved:  # another request has told its client the tokens, and not this one
+            return ()
         if session.pending_id is not None:
             before = session.record.key
             self.headers = await provider.regenerate(session)
@@ -160,7 +158,7 @@ class SessionResponse:
             if self.headers is not None:
                 self.renamed = before, after
             self.created = [after if key == before else key for key in self.created]
-        elif session.untold and not session.moved:
+        elif session.untold:
             issuer, now = provider.issuer, provider.clock()
             if self.headers is None:
                 # Of the generation that the client has: the next one may not have reached it.

@@ -5,7 +5,6 @@ the response: see `connection.py`.
 """
 
 import asyncio
-import math
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Generic
@@ -63,8 +62,7 @@ class Session(SessionLife, Generic[DataT]):
     def id(self) -> str:
         """The session id: 43 characters. Not a credential by itself, but keep it out of logs.
 
-        After `regenerate()` it is the old one until the response starts: that is what a store
-        knows the session by.
+        After `regenerate()` it is the old one until the response starts: the store's.
         """
         return self._record.session_id
 
@@ -123,13 +121,17 @@ class Session(SessionLife, Generic[DataT]):
                 may enter, and writes made under it are refused.
 
         Raises:
-            LockTimeout: it was not free in time; or, on leaving or writing, it was held too long.
+            LockTimeout: it was not free in time; or, later, held too long or under an old id.
             SessionUsageError: this task or thread holds it already.
         """
-        async with self.store_lock(timeout) as lease:
-            await self.reload()
-            with self.under(lease):
-                yield
+        while True:
+            key = self._record.key
+            async with self.store_lock(timeout) as lease:
+                await self.reload()
+                if self._record.key == key:  # else the lock is under another id
+                    with self.under(lease):
+                        yield
+                    return
 
     async def data(self) -> DataT:
         """Return the data as the model that the session was declared with; see `session_of`.
@@ -257,7 +259,7 @@ class Session(SessionLife, Generic[DataT]):
                 "This task or thread, or the task that started it, holds the session's lock "
                 "already; take it once."
             )
-        if not 0 < timeout < math.inf:
+        if not 0 < timeout < float("inf"):
             raise SessionUsageError("A lock's timeout must be more than zero seconds, and finite.")
         keeper = self._keeper
         return keeper.store.lock(self._record.key, timeout=timeout, clock=keeper.clock)

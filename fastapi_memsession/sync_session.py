@@ -145,10 +145,14 @@ class SyncSession(Generic[DataT]):
         another thread writes meanwhile is a plain write.
         """
         session = self._session
-        with held_on(self._loop, session.store_lock(timeout)) as lease:
-            self.reload()
-            with session.under(lease):
-                yield
+        while True:
+            key = session.record.key
+            with held_on(self._loop, session.store_lock(timeout)) as lease:
+                self.reload()
+                if session.record.key == key:
+                    with session.under(lease):
+                        yield
+                    return
 
     def data(self) -> DataT:
         """Return the data as the model that the session was declared with. See Session.data."""

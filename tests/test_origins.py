@@ -192,3 +192,26 @@ def test_an_origin_without_host_is_no_host(make_app):
         refuse_cross_origin(HTTPConnection(scope), ())
     scope["headers"] = [(b"origin", b"")]
     refuse_cross_origin(HTTPConnection(scope), ())
+
+
+def test_a_handshake_of_another_origin_logs_nobody_out(make_app):
+    """Its page can offer a token of its own there, beside the cookie that comes by itself."""
+    app = make_app(carrier="header,cookie")
+
+    @app.websocket("/logout")
+    async def logout(websocket: WebSocket):
+        await logout_session(websocket)
+        await websocket.accept()
+
+    provider = app.state.sessions
+    victims, attackers = (asyncio.run(provider.login(user)).tokens.access for user in "ab")
+    headers = {"Cookie": f"session_token={victims}", "Origin": "https://evil.example"}
+    with (
+        pytest.raises(WebSocketDisconnect),
+        TestClient(app).websocket_connect(
+            "/logout", subprotocols=["memsession.bearer", attackers], headers=headers
+        ),
+    ):
+        pytest.fail("accepted")
+    for token in (victims, attackers):
+        assert asyncio.run(provider.open(token))

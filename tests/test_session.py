@@ -14,6 +14,7 @@ from fastapi_memsession import (
     SessionTooLarge,
     SessionUsageError,
 )
+from fastapi_memsession.records import new_session_id
 from tests.conftest import START
 
 DAY = 86_400
@@ -254,6 +255,19 @@ async def test_locking_twice_is_an_error_not_a_wait(session):
                 pytest.fail("two holders")
     async with session.lock():
         pass
+
+
+async def test_a_session_that_has_a_new_id_is_locked_under_that(session, provider):
+    """So that whoever opened it since is kept out."""
+    renamed = await provider.store.rename(
+        session.record.key, new_session_id(), now=provider.clock()
+    )
+    async with session.lock():
+        await session.set("n", 7)
+        with pytest.raises(LockTimeout):
+            async with provider.store.lock(renamed.key, timeout=0.01, clock=provider.clock):
+                pytest.fail("two holders")
+    assert await session.get("n") == 7
 
 
 async def test_a_lock_needs_a_time(session):

@@ -70,7 +70,7 @@ def tells_no_secret(server: Server) -> None:
     """See to it that a server's log holds no token, key or password that was used."""
     log = server.log.read_text()
     assert "Application startup complete" in log
-    assert "eyJ" not in log  # how the parts of every token begin
+    assert not re.search("eyJ[\\w-]{8}", log)  # how the parts of every token begin
     assert not server.signatures & set(re.findall(r"[\w-]+", log))
     for secret in (KEY, REDIS_PASSWORD, RIGHT["password"]):
         assert secret not in log

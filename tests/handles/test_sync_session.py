@@ -30,6 +30,7 @@ from fastapi_memsession import (
     logout_session_sync,
     renew_session_sync,
 )
+from fastapi_memsession.records import new_session_id
 from fastapi_memsession.threads import held_on
 from tests.conftest import KEY
 from tests.redis_server import RedisServer
@@ -329,6 +330,18 @@ async def test_a_block_that_fails_frees_the_lock(twin, clock):
         locked_set(twin, 7)
 
     await asyncio.to_thread(work)
+
+
+async def test_a_thread_locks_a_session_that_has_a_new_id(session, twin, provider):
+    """Under the id that it has by then."""
+    await provider.store.rename(session.record.key, new_session_id(), now=provider.clock())
+
+    def work():
+        with twin.lock():
+            twin.set("n", 7)
+
+    await asyncio.to_thread(work)
+    assert await session.get("n") == 7
 
 
 async def test_a_thread_takes_a_lock_once(session, twin, clock):
