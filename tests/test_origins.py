@@ -21,6 +21,7 @@ from fastapi_memsession.origins import refuse_cross_origin
 HOST = "https://app.example"
 TRUSTED = "https://spa.example"
 
+# Given to sockets as copies: a test client adds its own headers to what it is given.
 REFUSED = [
     {"Sec-Fetch-Site": "cross-site"},
     {"Sec-Fetch-Site": "same-site"},
@@ -152,7 +153,7 @@ def test_a_socket_of_another_origin_is_refused(client, headers):
     """Its handshake is a GET, but browsers let any page open one, cookies included."""
     with (
         pytest.raises(WebSocketDisconnect) as caught,
-        client.websocket_connect("wss://app.example/socket", headers=headers),
+        client.websocket_connect("wss://app.example/socket", headers=dict(headers)),
     ):
         pytest.fail("accepted")
     assert caught.value.code == 1008
@@ -161,7 +162,7 @@ def test_a_socket_of_another_origin_is_refused(client, headers):
 @pytest.mark.parametrize("headers", ACCEPTED)
 def test_a_socket_of_our_own_is_served(client, headers):
     """Accepted, and closed by the endpoint."""
-    with client.websocket_connect("wss://app.example/socket", headers=headers):
+    with client.websocket_connect("wss://app.example/socket", headers=dict(headers)):
         pass
 
 
