@@ -31,8 +31,10 @@ _TAKEN_HEADERS = re.compile(
 
 def problems_of(settings: "SessionSettings") -> list[str]:
     """Return what is wrong with the settings; an empty list if nothing is."""
-    checks = [_weak_keys, _odd_times, _odd_names, _odd_cookies, _odd_origins, _odd_snapshot]
-    checks += [_needless_near_cache]
+    checks = [
+        _weak_keys, _odd_times, _odd_names, _odd_cookies, _odd_origins, _odd_snapshot,
+        _needless_near_cache,
+    ]  # fmt: skip
     if settings.env == "production":
         checks += [_guessable_key, _exposed_cookies]
     return [PREFIX + problem for check in checks for problem in check(settings)]
@@ -62,8 +64,11 @@ def _weak_keys(settings: "SessionSettings") -> Iterator[str]:
 
 def _odd_times(settings: "SessionSettings") -> Iterator[str]:
     zero = timedelta()
-    times = "expiration", "max_lifetime", "access_expiration", "cleanup_interval", "redis_timeout"
-    for name in (*times, "near_cache_staleness"):
+    times = (
+        "expiration", "max_lifetime", "access_expiration", "cleanup_interval", "redis_timeout",
+        "near_cache_staleness",
+    )  # fmt: skip
+    for name in times:
         if getattr(settings, name) <= zero:
             yield f"{name.upper()} must be more than zero seconds"
     if settings.expiration > settings.max_lifetime:

@@ -138,8 +138,7 @@ class ConnectionState(SessionResponse):
         Also one whose time is over: its session may live. And of several tokens that disagree.
         """
         self.touch(connection)
-        if not self._shown(connection):
-            await self._refuse_other_origins(connection)
+        await self._refuse_other_origins(connection, unless_shown=True)
         ended = False
         if self.session is not None and not self.session.destroyed:
             await self.session.destroy()
@@ -153,16 +152,21 @@ class ConnectionState(SessionResponse):
         self.forget = True
         return ended
 
-    async def _refuse_other_origins(self, connection: HTTPConnection) -> None:
+    async def _refuse_other_origins(
+        self, connection: HTTPConnection, *, unless_shown: bool = False
+    ) -> None:
         """Refuse another origin's page, whether or not a cookie came: the answer sets cookies.
 
         A browser that keeps them back from another site's form takes those of the answer to it.
+        `unless_shown` lets pass who shows a token that no such page can send.
         """
         provider = self.provider
         if any(each.ambient for each in (provider.carrier, provider.refresh_carrier) if each):
             try:
                 refuse_cross_origin(connection, provider.settings.trusted_origins)
             except CrossOriginRefused as error:
+                if unless_shown and self._shown(connection):
+                    return
                 await provider.events.refused(error)
                 raise
 

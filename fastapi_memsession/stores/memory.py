@@ -210,11 +210,9 @@ class MemoryStore(SessionStore):
 
     async def successor(self, key: SessionKey, *, now: float) -> str | None:
         """See SessionStore."""
-        found = None
         with self._guard:
-            while each := self._shelf.endings.successor(key, now):
-                found, key = each, SessionKey(key.user_id, each)
-        return found
+            endings = self._shelf.endings  # all ids of one session have its deadline
+            return endings.latest(key).session_id if endings.successor(key, now) else None
 
     @asynccontextmanager
     async def watch(

@@ -171,19 +171,23 @@ async def test_whatever_is_done_to_a_key_is_heard(kept, server, near, words):
             await asyncio.sleep(0)  # an answer from memory waits for nothing
 
 
-async def test_what_other_processes_do_is_heard(kept, near, store, record):
-    """Each kind of write; the sessions of others stay where they are."""
-    writes = {
+def writes(store, make):
+    """Return each kind of write to a session; `make` makes another record of its user."""
+    return {
         "change": lambda made: add_one(store, made.key),
         "claims": lambda made: store.set_claims(made.key, {"a": "b"}, expected={}, now=START),
         "use": lambda made: store.load(made.key, now=START + 1, renew_interval=0),
         "rotate": lambda made: store.rotate(made.key, 0, now=START, grace=0),
         "rename": lambda made: store.rename(made.key, "x" * 43, now=START),
         "delete": lambda made: delete(store, made.key),
-        "delete_user": lambda made: store.delete_user("bert", now=START, reason="revoked"),
-        "evict": lambda made: store.create(record("bert"), now=START + 1, limit_per_user=1),
+        "delete_user": lambda made: store.delete_user(made.user_id, now=START, reason="revoked"),
+        "evict": lambda made: store.create(make(), now=START + 1, limit_per_user=1),
     }
-    for name, write in writes.items():
+
+
+async def test_what_other_processes_do_is_heard(kept, near, store, record):
+    """Each kind of write; the sessions of others stay where they are."""
+    for name, write in writes(store, lambda: record("bert")).items():
         made = record("bert", n=b"0")
         await keep(store, made)
         assert await seen(near, kept.key) == kept, name
@@ -197,18 +201,8 @@ async def test_what_other_processes_do_is_heard(kept, near, store, record):
 
 async def test_what_this_process_does_needs_no_hearing(near, store, record, deaf):
     """It is seen by the next request, whatever it was."""
-    writes = {
-        "change": lambda made: add_one(near, made.key),
-        "claims": lambda made: near.set_claims(made.key, {"a": "b"}, expected={}, now=START),
-        "use": lambda made: near.load(made.key, now=START + 1, renew_interval=0),
-        "rotate": lambda made: near.rotate(made.key, 0, now=START, grace=0),
-        "rename": lambda made: near.rename(made.key, "x" * 43, now=START),
-        "delete": lambda made: delete(near, made.key),
-        "delete_user": lambda made: near.delete_user("anna", now=START, reason="revoked"),
-        "evict": lambda made: near.create(record(), now=START + 1, limit_per_user=1),
-    }
     deaf()
-    for name, write in writes.items():
+    for name, write in writes(near, record).items():
         made = record(n=b"0")
         await keep(near, made)
         assert await look(near, made.key) == made, name
