@@ -24,7 +24,6 @@ from pathlib import Path
 from benchmarks.contenders import ANSWER
 from benchmarks.table import Row, absent, show
 from benchmarks.wrk import ADVICE, find, load
-from tests.redis_server import free_port
 
 WORK = "requests a second over HTTP, memory (uvicorn, wrk)"
 US = "fastapi-memsession, header"
@@ -81,35 +80,24 @@ class Asked:
 @contextmanager
 def serving(factory: str) -> Iterator[Server]:
     """Serve an application, and log in."""
-    # By a port and not by a socket that is handed over: uvicorn takes such a one for a socket of
-    # another family, which then waits with every second packet.
-    port = free_port()
+    listening = socket.create_server(("127.0.0.1", 0))
+    # What is accepted has it, too; a server that is given a number does not set it by itself.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     command = [sys.executable, "-m", "uvicorn", "--factory", factory, "--no-access-log"]
-    process = subprocess.Popen([*command, "--port", str(port), "--log-level", "warning"])
+    command += ["--fd", str(listening.fileno()), "--log-level", "warning"]
+    process = subprocess.Popen(command, pass_fds=[listening.fileno()])
     try:
-        url = f"http://127.0.0.1:{port}"
-        _wait_for(port)
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         yield Server(process, url, _logged_in(url))
     finally:
         process.kill()
         process.wait()
-
-
-def _wait_for(port: int) -> None:
-    give_up = time.monotonic() + PATIENCE
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), PATIENCE).close()
-        except OSError:
-            if time.monotonic() > give_up:
-                raise
-            time.sleep(0.05)
-        else:
-            return
+        listening.close()
 
 
 def _logged_in(url: str) -> str | None:
     """Log in, see that the answer is right, and return the header that a client sends."""
+    # The socket listens already, so the first request waits for the server.
     login = urllib.request.Request(f"{url}/login", method="POST")
     with urllib.request.urlopen(login, timeout=PATIENCE) as response:
         token = response.headers["Authorization"]
