@@ -142,6 +142,33 @@ def test_another_origin_cannot_log_a_browser_out(make_app, carriers, headers):
     assert "set-cookie" not in response.headers
 
 
+@pytest.mark.parametrize("headers", REFUSED)
+def test_who_shows_a_token_by_header_may_log_out_from_anywhere(make_app, headers):
+    """No page of another origin can make a browser send it, unless CORS allows."""
+    client = make_client(make_app, "header,cookie")
+    token = client.post("/login").headers["authorization"]
+    shown = {"Authorization": token, **headers}
+    assert client.post("/logout", headers=shown).json() is True
+    assert asyncio.run(client.app.state.sessions.count()) == 0
+
+
+@pytest.mark.parametrize("headers", REFUSED)
+@pytest.mark.parametrize(
+    "shown",
+    [
+        {"Authorization": "Bearer junk"},
+        {"Cookie": "__Host-session_token=a; __Host-session_token=b"},
+    ],
+    ids=["junk", "two cookies"],
+)
+def test_who_shows_none_that_is_genuine_may_not(make_app, shown, headers):
+    """Nor may a pair of cookies that contradict each other: they are not cleared, either."""
+    client = make_client(make_app, "header,cookie")
+    response = client.post("/logout", headers={**shown, **headers})
+    assert response.status_code == 403
+    assert "set-cookie" not in response.headers
+
+
 def test_a_login_by_redirect_from_another_site_works(make_app):
     """An identity provider sends the browser back by GET."""
     client = make_client(make_app, "cookie")
