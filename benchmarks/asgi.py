@@ -5,7 +5,8 @@ a copy of its own. Knows neither this package nor any other.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 from starlette.types import ASGIApp, Message, Scope
@@ -87,6 +88,12 @@ async def call(app: ASGIApp, scope: Scope, body: bytes = b"") -> Answer:
 async def call_often(app: ASGIApp, scope: Scope, times: int) -> None:
     """Let the application answer a request many times over."""
     for _ in range(times):
+        await app(dict(scope), receive, send)
+
+
+async def call_in_turn(app: ASGIApp, scopes: Iterator[Scope], times: int) -> None:
+    """Let the application answer as many of an endless series of requests."""
+    for scope in islice(scopes, times):
         await app(dict(scope), receive, send)
 
 

@@ -5,17 +5,17 @@ the session of whoever asks; `GET /untouched` has nothing to do with sessions. A
 checked before it is timed: it gives the value to whom it should and to nobody else.
 """
 
-import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import count, cycle
 from typing import Any
 
 from fastapi import Depends, FastAPI, Request
 from starlette.types import ASGIApp
 
-from benchmarks.asgi import Answer, call, call_often, cookies, request
+from benchmarks.asgi import Answer, call, call_in_turn, call_often, cookies, request
 from benchmarks.rounds import Work
 from fastapi_memsession import (
     CurrentSession,
@@ -57,6 +57,12 @@ class Contender:
         """The request with a session."""
         return partial(call_often, self.app, request("GET", "/theme", *self.credential))
 
+    async def theme_of(self, clients: int) -> Work:
+        """Log so many clients in; return their requests, in turn: none comes again soon."""
+        logins = [await call(self.app, request("POST", "/login")) for _ in range(clients)]
+        scopes = [request("GET", "/theme", *_credential(login)) for login in logins]
+        return partial(call_in_turn, self.app, cycle(scopes))
+
     @property
     def login(self) -> Work:
         """The request that begins one."""
@@ -75,7 +81,7 @@ async def nothing() -> str:
 
 def bare_app() -> FastAPI:
     """Make the application without sessions."""
-    app, users = FastAPI(), itertools.count()
+    app, users = FastAPI(), count()
 
     @app.post("/login")
     async def login(_theme: str = Depends(nothing)) -> Any:
@@ -91,7 +97,7 @@ def bare_app() -> FastAPI:
 
 def our_app(store: SessionStore | None = None, **settings: Any) -> FastAPI:
     """Make the application with sessions of this package."""
-    app, users = FastAPI(), itertools.count()
+    app, users = FastAPI(), count()
     setup_sessions(
         app,
         SessionSettings(env="test", jwt_key=KEY, **settings),

@@ -116,7 +116,8 @@ class Shelves:
         self.look_up.append((time.thread_time() - began) / CALLS * 1e6)
 
     def _drawn(self, draw: random.Random) -> list[SessionKey]:
-        users = [draw.randrange(len(self.ids) // ID) for _ in range(CALLS)]
+        # None twice: what a store loaded just now it may know again, the more so the smaller it is.
+        users = draw.sample(range(len(self.ids) // ID), CALLS)
         # Made anew, as a token's is: so what the store has is not in any cache for that.
         return [SessionKey(f"user-{u}", self.ids[u * ID : (u + 1) * ID].decode()) for u in users]
 

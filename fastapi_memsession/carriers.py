@@ -5,8 +5,10 @@ handshake are one to it. Tokens are never read from a URL: addresses end up in l
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import pairwise
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
@@ -20,7 +22,8 @@ SUBPROTOCOL = "memsession.bearer"
 """What a page that opens a WebSocket offers before its token: browsers let it set no header."""
 
 
-class Credential(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Credential:
     """A token as it came in, not yet verified.
 
     Attributes:
@@ -29,15 +32,14 @@ class Credential(NamedTuple):
         others: tokens that came in other ways, and may be those of another session.
     """
 
-    token: str
+    token: str = field(repr=False)
     ambient: bool = False
-    others: tuple[str, ...] = ()
-
-    def __repr__(self) -> str:
-        return f"Credential(ambient={self.ambient})"
+    others: tuple[str, ...] = field(default=(), repr=False)
 
 
-_new = tuple.__new__  # makes a NamedTuple of a tuple, without the call that its own function is
+# A client sends the same header with each request: what a carrier read lately it knows again.
+_REMEMBERED = 1024  # headers
+_LONGEST_REMEMBERED = 4096  # bytes of one: nobody can fill the memory with longer ones
 
 
 @runtime_checkable
@@ -109,6 +111,7 @@ class HeaderCarrier:
         self._wire_name = name.lower().encode("ascii")
         self._scheme = scheme.lower()
         self._prefix = f"{scheme} " if name.lower() == "authorization" else ""
+        self._recall = lru_cache(_REMEMBERED)(self._read)
 
     @property
     def security_schemes(self) -> dict[str, dict[str, str]]:
@@ -120,31 +123,31 @@ class HeaderCarrier:
 
     def extract(self, connection: HTTPConnection) -> Credential | None:
         """Return the token of the header; None without it, or if another scheme is used there."""
-        found: str | None = None
-        scope, wire_name, prefix = connection.scope, self._wire_name, self._prefix
+        found: Credential | None = None
+        scope, wire_name = connection.scope, self._wire_name
         for name, value in scope["headers"]:
             if name == wire_name:
-                text = value.decode("latin-1")
-                if text.startswith(prefix):  # as nearly all do
-                    token = text.removeprefix(prefix).strip(" \t")
-                else:
-                    token = self._token(text)
-                if token and found is not None and token != found:
+                read = (self._recall if len(value) <= _LONGEST_REMEMBERED else self._read)(value)
+                if read and found and read != found:
                     raise CredentialConflict(f"Two {self._name} headers carry different tokens.")
-                found = token or found
+                found = read or found
         if scope["type"] == "websocket":
             for name, token in pairwise(scope.get("subprotocols") or ()):
-                if name in self.subprotocols:
-                    if found and token != found:
+                if token and name in self.subprotocols:
+                    if found and token != found.token:
                         raise CredentialConflict("The handshake carries two different tokens.")
-                    found = token
-        return _new(Credential, (found, False, ())) if found else None
+                    found = Credential(token)
+        return found
 
-    def _token(self, value: str) -> str:
-        scheme, _, token = value.strip(" \t").partition(" ")
-        if scheme.lower() == self._scheme:  # RFC 9110 section 11.1: schemes ignore case
-            return token.strip(" \t")
-        return "" if token else scheme
+    def _read(self, value: bytes) -> Credential | None:
+        text = value.decode("latin-1").strip(" \t")
+        if self._prefix:
+            scheme, _, token = text.partition(" ")
+            if scheme.lower() == self._scheme:  # RFC 9110 section 11.1: schemes ignore case
+                text = token.strip(" \t")
+            elif token:
+                return None
+        return Credential(text) if text else None
 
     def inject(self, headers: MutableHeaders, token: str, *, max_age: int) -> None:
         """Answer with the header, readable by a page of another origin if CORS lets it in."""
@@ -190,6 +193,7 @@ class CookieCarrier:
         if http_only:
             attributes.append("HttpOnly")
         self._attributes = "; ".join(attributes)
+        self._recall = lru_cache(_REMEMBERED)(self._read)
 
     @property
     def security_schemes(self) -> dict[str, dict[str, str]]:
@@ -203,17 +207,27 @@ class CookieCarrier:
         Reads the raw header: a parsed one shows one of two cookies of the same name, and which
         one a sibling domain or another path planted nobody can tell.
         """
-        found: str | None = None
-        wire_name = self._wire_name
-        for header, value in connection.scope["headers"]:
-            if header == b"cookie" and wire_name in value:
-                for pair in value.split(b";"):
-                    name, _, token = pair.partition(b"=")
-                    if name.strip(b" \t") == wire_name:
-                        if found is not None:
-                            raise CredentialConflict(f"Two cookies are named {self._name}.")
-                        found = token.strip(b" \t").decode("latin-1")
-        return _new(Credential, (found, True, ())) if found else None
+        found: Credential | None = None
+        for name, value in connection.scope["headers"]:
+            if name == b"cookie":
+                read = (self._recall if len(value) <= _LONGEST_REMEMBERED else self._read)(value)
+                if read and found:
+                    raise self._conflict()
+                found = read or found
+        return found if found and found.token else None
+
+    def _read(self, value: bytes) -> Credential | None:
+        found: Credential | None = None
+        for pair in value.split(b";"):
+            name, _, token = pair.partition(b"=")
+            if name.strip(b" \t") == self._wire_name:
+                if found:
+                    raise self._conflict()
+                found = Credential(token.strip(b" \t").decode("latin-1"), ambient=True)
+        return found
+
+    def _conflict(self) -> CredentialConflict:
+        return CredentialConflict(f"Two cookies are named {self._name}.")
 
     def inject(self, headers: MutableHeaders, token: str, *, max_age: int) -> None:
         """Set the cookie, unless a browser would drop it for its size."""
@@ -270,7 +284,7 @@ class CompositeCarrier:
             if found is None:
                 found = credential
             elif credential is not None and credential.token != found.token:
-                found = found._replace(others=(*found.others, credential.token))
+                found = replace(found, others=(*found.others, credential.token))
         return found
 
     def inject(self, headers: MutableHeaders, token: str, *, max_age: int) -> None:

@@ -95,10 +95,11 @@ class ConnectionState(SessionResponse):
             # Refused, cancelled, or stored with the reply lost: whichever it was, it is not.
             await self.end(key, "undone")
             raise
-        self.created = [*self.created, key]
+        pending = self.pending
+        pending.created.append(key)
         if replaced is not None:
-            self.replaced = [*self.replaced, replaced]
-        self.headers = login.headers
+            pending.replaced.append(replaced)
+        pending.headers = login.headers
         return self._adopt(login.session)
 
     async def renew(self, connection: HTTPConnection) -> Session:
@@ -120,7 +121,7 @@ class ConnectionState(SessionResponse):
         except SessionError as error:
             await self.provider.events.refused(error)
             raise
-        self.headers = login.headers
+        self.pending.headers = login.headers
         session = self.session
         if session is None or session.destroyed or session.record.key != login.session.record.key:
             return self._adopt(login.session)
@@ -147,9 +148,9 @@ class ConnectionState(SessionResponse):
             for key in self._keys(connection):
                 ended = await self.provider.end(key, reason="logout") or ended
         except CredentialConflict:  # nobody knows which is meant; the client is to have neither
-            self.forget = True
+            self.pending.forget = True
             raise
-        self.forget = True
+        self.pending.forget = True
         return ended
 
     async def _refuse_other_origins(

@@ -70,11 +70,11 @@ class ConnectionMiddleware:
             await self._answer(scope, receive, state.send, error)
         finally:
             if state.connection is not None:
-                if state.created and not state.started:
-                    await state.undo()
                 # It knows the state in turn: the two would wait for the garbage collector, and
                 # keep whatever else belongs to the request.
                 state.connection = None
+                if not state.started:
+                    await state.undo()
 
     async def _answer(
         self, scope: Scope, receive: Receive, send: Send, error: SessionError

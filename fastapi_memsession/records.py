@@ -163,29 +163,23 @@ class SessionRecord(NamedTuple):
             self.address,
         )
 
-    def needs_renewal(self, now: float, interval: float | None) -> bool:
-        """Whether a use at `now` is to be written down.
-
-        A use closer to the last one than `interval` seconds is not. A session with a short
-        idle expiration of its own is renewed after half of that at the latest, or it would
-        never slide. `None` means a look that is no use.
-        """
-        if interval is None:
-            return False
-        unseen = now - self.last_seen_at
-        return unseen >= interval or unseen + unseen >= self.expiration
-
     def used(self, now: float, interval: float | None, generation: int | None) -> "SessionRecord":
         """Return the record after a use, or a look, at `now`; itself if nothing is written down.
 
+        A use closer to the last one than `interval` seconds is not. A session with a short
+        idle expiration of its own is renewed after half of that at the latest, or it would
+        never slide.
+
         Args:
             now: seconds since the epoch.
-            interval: as of `needs_renewal`.
+            interval: None for a look that is no use.
             generation: of the token that was shown; it is then known to have arrived.
         """
         record = self
-        if record.needs_renewal(now, interval):
-            record = record.renewed(now)
+        if interval is not None:
+            unseen = now - self.last_seen_at
+            if unseen >= interval or unseen + unseen >= self.expiration:
+                record = self.renewed(now)
         if generation is not None and record.used_generation < generation <= record.generation:
             record = record._replace(used_generation=generation)
         return record

@@ -6,6 +6,7 @@ does what they replace end. A login whose response never starts is undone.
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection, Request
@@ -30,6 +31,25 @@ _OURS = frozenset({b"cache-control", b"vary"})
 _STARTS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
 
 
+@dataclass(slots=True)
+class Pending:
+    """What waits for the response of one connection.
+
+    Attributes:
+        headers: they bring tokens that were issued while the request was answered.
+        forget: the client is to forget its tokens, unless there is a session.
+        created: logins to undo if the response never starts.
+        replaced: sessions to end when it does.
+        renamed: a session before and after it got a new id, of which events are to tell.
+    """
+
+    headers: MutableHeaders | None = None
+    forget: bool = False
+    created: list[SessionKey] = field(default_factory=list)
+    replaced: list[SessionKey] = field(default_factory=list)
+    renamed: tuple[SessionKey, SessionKey] | None = None
+
+
 class SessionResponse:
     """The response of one connection, as far as sessions are concerned.
 
@@ -41,30 +61,21 @@ class SessionResponse:
         session: the one that the client is to know of.
         peeked: the session was looked at, which is no use.
         refusal: makes the error for whoever asks for a session, once it is known to be none.
-        headers: they bring tokens that were issued while the request was answered.
-        forget: the client is to forget its tokens, unless there is a session.
-        created: logins to undo if the response never starts.
-        replaced: sessions to end when it does.
-        renamed: a session before and after it got a new id, of which events are to tell.
     """
 
     # Most connections have nothing to do with a session, and pay for this all the same. So what
     # only a session needs is set when the connection is touched; and slots are set and read faster
     # than other attributes, let alone defaults of the class.
     __slots__ = (
-        "_answers", "_send", "began", "connection", "created", "forget", "headers", "peeked",
-        "provider", "refusal", "renamed", "replaced", "session", "started",
+        "_answers", "_pending", "_send", "began", "connection", "peeked", "provider", "refusal",
+        "session", "started",
     )  # fmt: skip
 
     connection: HTTPConnection | None
     session: Session | None
     refusal: Callable[[], NotAuthenticated] | None
-    headers: MutableHeaders | None
     peeked: bool
-    forget: bool
-    created: Sequence[SessionKey]
-    replaced: Sequence[SessionKey]
-    renamed: tuple[SessionKey, SessionKey] | None
+    _pending: Pending | None  # made when there is something, as in few requests there is
 
     def __init__(self, provider: SessionProvider, answers: Answers, send: Send) -> None:
         self.provider = provider
@@ -78,13 +89,19 @@ class SessionResponse:
         """Note that the connection has to do with a session."""
         if self.connection is None:
             self.connection = connection
-            self.session = self.refusal = self.headers = self.renamed = None
-            self.peeked = self.forget = False
-            self.created = self.replaced = ()
+            self.session = self.refusal = self._pending = None
+            self.peeked = False
         # A mounted application has handlers of its own, and would answer 500.
         handlers = connection.scope.get("starlette.exception_handlers")
         if handlers is not None and SessionError not in handlers[0]:
             self._answers.register(handlers[0])
+
+    @property
+    def pending(self) -> Pending:
+        """What waits for the response of a connection that was touched."""
+        if self._pending is None:
+            self._pending = Pending()
+        return self._pending
 
     def send(self, message: Message) -> Awaitable[None]:
         """Pass a message on, with our headers if it starts the response."""
@@ -93,7 +110,7 @@ class SessionResponse:
         connection = self.connection
         if connection is not None:
             session = self.session
-            if session is None or session.untold or self.headers is not None:
+            if session is None or session.untold or self._pending is not None:
                 if session is not None and session.pending_id is not None:
                     # Under its new id the session is lost unless the client hears of it. Who is
                     # cancelled waits neither for the store nor for anybody who does not read.
@@ -108,8 +125,8 @@ class SessionResponse:
         try:
             await self._start(message, connection)
         finally:
-            if self.renamed is not None:
-                await self.provider.tell_renamed(*self.renamed)
+            if self.pending.renamed is not None:
+                await self.provider.tell_renamed(*self.pending.renamed)
 
     async def _start(self, message: Message, connection: HTTPConnection) -> None:
         try:
@@ -122,12 +139,12 @@ class SessionResponse:
         self.started = True
         if self.session is not None:
             self.session.tellable = False
-        for key in self.replaced:
+        for key in self.pending.replaced:
             await self.end(key, "replaced")
 
     async def undo(self) -> None:
-        """End the sessions of logins that no response will bring to the client."""
-        for key in self.created:
+        """End the sessions of logins that no response has brought to the client."""
+        for key in self._pending.created if self._pending is not None else ():
             await self.end(key, "undone")
 
     async def end(self, key: SessionKey, reason: EndReason) -> None:
@@ -143,31 +160,31 @@ class SessionResponse:
 
     async def _news(self) -> Sequence[tuple[bytes, bytes]]:
         """Do what had to wait for the response; return the headers that tell the client."""
-        session, provider = self.session, self.provider
+        session, provider, pending = self.session, self.provider, self.pending
         if session is None or session.destroyed:
             news = MutableHeaders()
-            if session is not None or self.forget:
+            if session is not None or pending.forget:
                 provider.issuer.clear(news)
             return news.raw
         if session.moved:  # another request has told its client the tokens, and not this one
             return ()
         if session.pending_id is not None:
             before = session.record.key
-            self.headers = await provider.regenerate(session)
+            pending.headers = await provider.regenerate(session)
             after = session.record.key
-            if self.headers is not None:
-                self.renamed = before, after
-            self.created = [after if key == before else key for key in self.created]
+            if pending.headers is not None:
+                pending.renamed = before, after
+            pending.created = [after if key == before else key for key in pending.created]
         elif session.untold:
             issuer, now = provider.issuer, provider.clock()
-            if self.headers is None:
+            if pending.headers is None:
                 # Of the generation that the client has: the next one may not have reached it.
                 known = session.record._replace(generation=session.generation)
-                self.headers = issuer.issue_access(known, now=now).headers
+                pending.headers = issuer.issue_access(known, now=now).headers
             else:
-                self.headers = issuer.issue(session.record, now=now).headers
+                pending.headers = issuer.issue(session.record, now=now).headers
             session.untold = False
-        return () if self.headers is None else self.headers.raw
+        return () if pending.headers is None else pending.headers.raw
 
     async def _answer(self, connection: HTTPConnection, error: StoreUnavailable) -> None:
         """Answer instead of the application, whose response says that all went well."""

@@ -10,7 +10,9 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any
 
 from jose import jws
 from pydantic_core import to_json
@@ -40,7 +42,7 @@ ACCESS, REFRESH = "access+jwt", "refresh+jwt"
 """`typ` of the two kinds of token (explicit typing, RFC 8725 section 3.11)."""
 
 _CLOCK_SKEW = 60  # seconds by which another worker's clock may be ahead of ours
-_CACHE_SIZE = 4096  # verified tokens in each of two halves
+_REMEMBERED = 4096  # access tokens that were verified lately
 _CLAIMS = frozenset({"iss", "aud", "sub", "sid", "gen", "iat", "exp"})
 _SESSION_ID = re.compile(r"[A-Za-z0-9_-]{43}")
 
@@ -52,7 +54,8 @@ _SIGNATURE = {
 }
 
 
-class TokenClaims(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class TokenClaims:
     """What a verified token says; `data` are the session's claims, none in a refresh token."""
 
     key: SessionKey
@@ -95,8 +98,8 @@ class TokenCodec:
     """
 
     __slots__ = (
-        "_access", "_algorithm", "_audience", "_clock", "_issuer", "_older", "_recent",
-        "_refresh", "_shape", "_signing_key",
+        "_access", "_algorithm", "_audience", "_clock", "_issuer", "_recall", "_refresh",
+        "_shape", "_signing_key",
     )  # fmt: skip
 
     def __init__(
@@ -125,10 +128,7 @@ class TokenCodec:
                 example = jws.sign(b"", self._signing_key, headers=names, algorithm=algorithm)
                 kind.header = example.partition(".")[0]
                 kind.keys[kind.header] = self._signing_key
-        # Verified tokens, the recent half and the one before it. Two plain dicts and no lock:
-        # each step on them is atomic, and a lost entry only costs one verification.
-        self._recent: dict[str, TokenClaims] = {}
-        self._older: dict[str, TokenClaims] = {}
+        self._recall = lru_cache(_REMEMBERED)(partial(self._verified, kind=self._access))
 
     def encode(
         self,
@@ -198,12 +198,7 @@ class TokenCodec:
             TokenExpired: it is genuine, and its time is over.
             InvalidToken: for every other string there is; no other exception comes out.
         """
-        claims = self._recent.get(token)
-        if claims is None:
-            claims = self._older.get(token) or self._verified(token, self._access)
-            if len(self._recent) >= _CACHE_SIZE:
-                self._older, self._recent = self._recent, {}
-            self._recent[token] = claims
+        claims = self._recall(token)
         if (self._clock() if now is None else now) >= claims.over_at:
             raise TokenExpired
         return claims

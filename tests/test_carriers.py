@@ -1,5 +1,7 @@
 """Carriers: a token comes out as it went in; what is ambiguous is refused."""
 
+import tracemalloc
+
 import pytest
 from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
@@ -276,3 +278,17 @@ def test_a_subprotocol_and_another_token_disagree(offered, headers):
         BOTH.extract(handshake(*offered, headers=headers))
     same = [(name, value.replace("x.y.z", "a.b.c")) for name, value in headers]
     assert BOTH.extract(handshake(*offered[:2], headers=same)).token == "a.b.c"
+
+
+@pytest.mark.parametrize("name", ["Authorization", "Cookie"])
+def test_nobody_fills_the_memory_with_headers(name):
+    """A carrier knows again what it read lately, but neither endlessly much nor large things."""
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for number in range(3_000):
+            size = 60_000 if number % 10 == 0 else 300
+            BOTH.extract(connection((name, f"session_token={number:0{size}}")))
+        assert tracemalloc.get_traced_memory()[0] - before < 2_000_000
+    finally:
+        tracemalloc.stop()

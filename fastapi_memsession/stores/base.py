@@ -114,7 +114,7 @@ class SessionStore(Protocol):
         renew_interval: float | None,
         generation: int | None = None,
     ) -> SessionRecord | None:
-        """Return the record, renewed if `SessionRecord.needs_renewal` says so; None if absent.
+        """Return the record, renewed if `SessionRecord.used` says so; None if absent.
 
         Renewal is part of the same step and never passes the deadline; with `renew_interval=None`
         nothing is renewed. `generation` is that of the token the client showed: it is then known

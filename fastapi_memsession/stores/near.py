@@ -65,7 +65,7 @@ class NearStore(RedisStore):
             if (
                 copy is not None
                 and generation <= copy.used_generation  # a newer token is noted, or not known here
-                and not copy.needs_renewal(now, renew_interval)
+                and copy.used(now, renew_interval, None) is copy
             ):
                 return copy
         name, kept = self._names.session(*key), None
