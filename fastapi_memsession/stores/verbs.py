@@ -31,7 +31,7 @@ class Increment:
     """Add `by` to the number under `key`; an absent one counts as 0.
 
     Two ints give an int and must stay within 64 bits, signed; otherwise the sum is a float and
-    must stay finite.
+    must stay finite. It is stored as the bytes that `encode_value` gives, as if it had been set.
     """
 
     key: str

@@ -38,18 +38,35 @@ end
 local function is_float(text) return string.find(text, '^%-?%d+%.?%d*[eE]?[+-]?%d*$') and string.find(text, '[.eE]') end
 local function is_integer(text) return string.find(text, '^%-?%d+$') end
 
-local function equal(a, b)
-  return a == b or (is_float(a) and is_float(b) and tonumber(a) == tonumber(b)) or false
-end
+local function one_more(digit) return string.char(string.byte(digit) + 1) .. 'e' end
 
--- The shortest text that reads back as the same float, and as a float.
-local function float_text(value)
-  for digits = 15, 17 do
-    local text = string.format('%.' .. digits .. 'g', value)
-    if tonumber(text) == value then
-      return is_integer(text) and text .. '.0' or text
+-- The fewest digits that read back as the same float, and its exponent.
+local function shortest(value)
+  for after_point = 0, 16 do
+    local text = string.format('%.' .. after_point .. 'e', value)
+    -- Below a power of two floats are closer: what reads back may be the one above.
+    local above = string.gsub(text, '([0-8])e', one_more)
+    for _, each in ipairs({text, above}) do
+      if tonumber(each) == value then
+        local sign, first, rest, exponent = string.match(each, '^(%-?)(%d)%.?(%d*)e(.+)$')
+        return sign, first .. rest, tonumber(exponent)
+      end
     end
   end
+end
+
+-- A float as it is spelled by whoever sets one: the same value has the same bytes.
+local function float_text(value)
+  local sign, digits, exponent = shortest(value)
+  local whole = exponent + 1   -- digits before the point
+  if whole > 16 or whole < -4 then
+    local rest = string.sub(digits, 2)
+    local fraction = rest == '' and '' or '.' .. rest
+    return sign .. string.sub(digits, 1, 1) .. fraction .. 'e' .. (exponent > 0 and '+' or '') .. exponent
+  end
+  if whole <= 0 then return sign .. '0.' .. string.rep('0', -whole) .. digits end
+  if #digits <= whole then return sign .. digits .. string.rep('0', whole - #digits) .. '.0' end
+  return sign .. string.sub(digits, 1, whole) .. '.' .. string.sub(digits, whole + 1)
 end
 
 local function add(field, there, by, kind)
@@ -81,7 +98,7 @@ for i = 4, #ARGV, 4 do
     elseif verb == 'add' then
       problem = add(field, there, a, b)
     elseif verb == 'compare' then
-      if equal(there or 'null', b) then
+      if (there or 'null') == b then
         write(field, a)
       else
         undo()

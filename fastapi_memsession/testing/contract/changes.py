@@ -15,7 +15,7 @@ from fastapi_memsession.stores.base import (
     SetValue,
 )
 from fastapi_memsession.testing.contract.trial import Trial, TrialClock, create
-from fastapi_memsession.values import decode_value
+from fastapi_memsession.values import decode_value, encode_value
 
 
 class Changes(Trial):
@@ -108,6 +108,24 @@ class Changes(Trial):
         result = await change(Increment("a", by))
         value = decode_value(result.values[0])
         assert (value, type(value)) == (total, type(total))
+
+    @pytest.mark.parametrize(
+        "total",
+        [0.5, -0.0, 100.0, 5e-324, 1e-5, 1.5e-7, 1e15, 1e16, -1.5e22, 2.0**-1017, 2.0**-44, 1e308],
+    )
+    async def test_a_sum_is_spelled_as_it_would_be_set(self, change: Any, total: Any) -> None:
+        """To the byte, which is what is compared and counted."""
+        await change(SetValue("a", b"-0.0"))
+        summed = await change(Increment("a", total))
+        assert summed.values == (encode_value(total),)
+        assert (await change(CompareAndSet("a", encode_value(total), b"1"))).applied
+
+    async def test_a_comparison_is_one_of_bytes(self, change: Any, data: Any) -> None:
+        """Numbers that are equal are not the same if JSON tells them apart."""
+        await change(SetValue("a", b"-0.0"))
+        for expected in (b"0.0", b"0", b"-0"):
+            assert not (await change(CompareAndSet("a", expected, b"1"))).applied
+        assert (await data())["a"] == b"-0.0"
 
     @pytest.mark.parametrize(
         ("there", "by"),
