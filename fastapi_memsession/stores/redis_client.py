@@ -10,9 +10,9 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 
-from fastapi_memsession.deadline import Deadline
+from fastapi_memsession.deadline import Deadline, Deadlines
 from fastapi_memsession.errors import SettingsError, StoreUnavailable
 
 try:
@@ -46,6 +46,12 @@ class Script:
         self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 
+class _OfOneLoop(NamedTuple):
+    client: Client
+    gate: asyncio.Semaphore  # some pools refuse a crowd instead of letting it wait: it waits here
+    deadlines: Deadlines
+
+
 class RedisClients:
     """One client for each running event loop, closed on its own loop.
 
@@ -59,35 +65,40 @@ class RedisClients:
         self._make = make
         self._owned = owned
         self.timeout = timeout
-        self._clients: dict[asyncio.AbstractEventLoop, tuple[Client, asyncio.Semaphore]] = {}
+        self._clients: dict[asyncio.AbstractEventLoop, _OfOneLoop] = {}
 
     @property
     def client(self) -> Client:
         """The client of the running loop."""
-        return self._of_this_loop()[0]
+        return self._of_this_loop().client
 
     @property
     def clustered(self) -> bool:
         """Whether the client is one of a cluster."""
         return isinstance(self.client, RedisCluster)
 
-    def _of_this_loop(self) -> tuple[Client, asyncio.Semaphore]:
+    def deadline(self) -> Deadline:
+        """Return what ends a block on the running loop after `timeout` seconds."""
+        return Deadline(self._of_this_loop().deadlines)
+
+    def _of_this_loop(self) -> _OfOneLoop:
         loop = asyncio.get_running_loop()
         found = self._clients.get(loop)
         if found is None:
             for gone in [each for each in list(self._clients) if each.is_closed()]:
-                abandoned, _ = self._clients.pop(gone, (None, None))
+                abandoned = self._clients.pop(gone, None)
                 if abandoned is not None and self._owned:
-                    _abandon(abandoned)
-            # Some pools refuse a crowd instead of letting it wait: it waits at the gate.
-            found = self._clients[loop] = self._make(), asyncio.Semaphore(MAX_CONNECTIONS)
+                    _abandon(abandoned.client)
+            found = self._clients[loop] = _OfOneLoop(
+                self._make(), asyncio.Semaphore(MAX_CONNECTIONS), Deadlines(self.timeout)
+            )
         return found
 
     async def aclose(self) -> None:
         """Close the client of the running loop; the next call makes a new one."""
-        client, _ = self._clients.pop(asyncio.get_running_loop(), (None, None))
-        if client is not None and self._owned:
-            for each in (client, *_sentinels(client)):
+        found = self._clients.pop(asyncio.get_running_loop(), None)
+        if found is not None and self._owned:
+            for each in (found.client, *_sentinels(found.client)):
                 await each.aclose()
 
     async def connect(self) -> None:
@@ -163,10 +174,10 @@ class RedisClients:
 
         Returns None if a key holds something of another type, as if there were nothing.
         """
-        _, gate = self._of_this_loop()
+        _, gate, deadlines = self._of_this_loop()
         asked = _times_asked_to_stop()
         try:
-            with Deadline(self.timeout):
+            with Deadline(deadlines):
                 async with gate:
                     try:
                         return await self._attempt(command)

@@ -21,8 +21,9 @@ a user are in one slot, whatever the user id.
 import hashlib
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, cast, get_args
 from urllib.parse import quote, unquote
 
@@ -109,6 +110,7 @@ class Keys:
         return unquote(tag[1:]) if name is None else name.decode(), session_id
 
 
+@lru_cache(1024)
 def _tag(user_id: str) -> str:
     # A lone surrogate names no user that could have logged in, which is no error.
     tag = "=" + quote(user_id, safe="", errors="surrogatepass")
@@ -149,7 +151,7 @@ def _pieces(text: bytes) -> dict[str, bytes]:
     return {name: piece for name, piece in zip(_AGENT, pieces, strict=True) if piece or name == "a"}
 
 
-def _text(pieces: Sequence[bytes | None]) -> str | None:
+def _text(pieces: Iterable[bytes | None]) -> str | None:
     there = [piece for piece in pieces if piece is not None]
     return b"".join(there).decode() if there else None
 
@@ -189,37 +191,34 @@ def info_from(user_id: str, session_id: str, fields: Sequence[bytes | None]) -> 
 
 
 def record_from(
-    key: SessionKey, reply: Mapping[bytes, bytes] | Sequence[bytes] | None
+    key: SessionKey, reply: Mapping[bytes, bytes] | list[bytes] | None
 ) -> SessionRecord | None:
-    """Return the record of all fields, as a script gives them or in a mapping.
+    """Return the record of all fields, as a script lists them or in a mapping.
 
     None if it is absent, or broken.
     """
     if reply is None:
         return None
-    if isinstance(reply, Mapping):
-        found = dict(reply)
-    else:
-        found = dict(zip(reply[::2], reply[1::2], strict=True))
+    found = dict(zip(reply[::2], reply[1::2], strict=True)) if isinstance(reply, list) else reply
     if b"e" not in found:  # nothing is there, or why it ended
         return None
-    get, take = found.get, found.pop
     try:
         return SessionRecord(
-            *key,
-            claims=from_json(take(b"k")),
-            created_at=float(take(b"c")),
-            last_seen_at=float(take(b"l")),
-            expires_at=float(take(b"e")),
-            deadline=float(take(b"d")),
-            expiration=float(take(b"x")),
-            confirmed_at=float(take(b"v")),
-            user_agent=None if b"a" not in found else _text([get(each) for each in _AGENT_NAMES]),
-            address=_text([get(b"i")]),
-            generation=int(take(b"g")),
-            used_generation=int(take(b"u")),
-            rotated_at=float(take(b"r")),
-            data={name[1:].decode(): found[name] for name in found if name.startswith(b":")},
+            key.user_id,
+            key.session_id,
+            from_json(found[b"k"]),
+            {name[1:].decode(): value for name, value in found.items() if name[:1] == b":"},
+            float(found[b"c"]),
+            float(found[b"l"]),
+            float(found[b"e"]),
+            float(found[b"d"]),
+            float(found[b"x"]),
+            float(found[b"v"]),
+            _text(map(found.get, _AGENT_NAMES)) if b"a" in found else None,
+            found[b"i"].decode() if b"i" in found else None,
+            int(found[b"g"]),
+            int(found[b"u"]),
+            float(found[b"r"]),
         )
     except (KeyError, ValueError):
         logger.error("A record of a session is broken; it is taken as absent.")

@@ -14,7 +14,6 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
-from fastapi_memsession.deadline import Deadline
 from fastapi_memsession.errors import StoreUnavailable
 from fastapi_memsession.stores.copies import Copies
 from fastapi_memsession.stores.redis_client import RedisClients, faults_told
@@ -185,7 +184,7 @@ class Ear:
             await connection.send_command(*command, check_health=False)
             return await connection.read_response(disconnect_on_error=False)
 
-        with Deadline(self._clients.timeout):
+        with self._clients.deadline():
             whose = "REDIRECT", await ask("CLIENT", "ID"), "BCAST", "PREFIX", self._names.beginning
             await ask("CLIENT", "TRACKING", "ON", *whose)
             await ask("SUBSCRIBE", _CHANNEL)
