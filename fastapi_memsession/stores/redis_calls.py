@@ -31,12 +31,9 @@ class RedisCalls(RedisClients):
 
         None if this client would ask a replica, which may be behind.
         """
-        client: Any = self.client
-        if getattr(client, "load_balancing_strategy", None) or getattr(
-            client, "read_from_replicas", False
-        ):
+        if self.asks_replicas:
             return None
-        return await self.call(partial(client.hgetall, name), idempotent=True) or {}
+        return await self.call(partial(self.client.hgetall, name), idempotent=True) or {}
 
     async def some(self, name: str, *fields: str) -> list[Any] | None:
         """Return some fields of a hash; None if a key of that name is no hash."""

@@ -48,6 +48,7 @@ class Script:
 
 class _OfOneLoop(NamedTuple):
     client: Client
+    asks_replicas: bool
     gate: asyncio.Semaphore  # some pools refuse a crowd instead of letting it wait: it waits here
     deadlines: Deadlines
 
@@ -77,6 +78,11 @@ class RedisClients:
         """Whether the client is one of a cluster."""
         return isinstance(self.client, RedisCluster)
 
+    @property
+    def asks_replicas(self) -> bool:
+        """Whether it may ask a replica for what is only read."""
+        return self._of_this_loop().asks_replicas
+
     def deadline(self) -> Deadline:
         """Return what ends a block on the running loop after `timeout` seconds."""
         return Deadline(self._of_this_loop().deadlines)
@@ -89,9 +95,9 @@ class RedisClients:
                 abandoned = self._clients.pop(gone, None)
                 if abandoned is not None and self._owned:
                     _abandon(abandoned.client)
-            found = self._clients[loop] = _OfOneLoop(
-                self._make(), asyncio.Semaphore(MAX_CONNECTIONS), Deadlines(self.timeout)
-            )
+            client, gate = self._make(), asyncio.Semaphore(MAX_CONNECTIONS)
+            found = _OfOneLoop(client, _asks_replicas(client), gate, Deadlines(self.timeout))
+            self._clients[loop] = found
         return found
 
     async def aclose(self) -> None:
@@ -174,11 +180,11 @@ class RedisClients:
 
         Returns None if a key holds something of another type, as if there were nothing.
         """
-        _, gate, deadlines = self._of_this_loop()
+        here = self._of_this_loop()
         asked = _times_asked_to_stop()
         try:
-            with Deadline(deadlines):
-                async with gate:
+            with Deadline(here.deadlines):
+                async with here.gate:
                     try:
                         return await self._attempt(command)
                     except (exceptions.ConnectionError, exceptions.TimeoutError):
@@ -250,6 +256,11 @@ def _unavailable(error: Exception) -> StoreUnavailable:
     return StoreUnavailable(
         f"Redis cannot answer ({kind}). Is it running, reachable and not overloaded?"
     )
+
+
+def _asks_replicas(client: Any) -> bool:
+    names = "load_balancing_strategy", "read_from_replicas"  # which only a cluster's client has
+    return any(getattr(client, name, None) for name in names)
 
 
 def _sentinels(client: Client) -> list[Redis]:
