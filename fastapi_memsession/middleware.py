@@ -14,6 +14,7 @@ from fastapi_memsession.cleanup import clean_up_forever
 from fastapi_memsession.connection import SCOPE_KEY, ConnectionState
 from fastapi_memsession.errors import SessionError
 from fastapi_memsession.provider import SessionProvider
+from fastapi_memsession.response import drop
 
 logger = logging.getLogger("fastapi_memsession")
 
@@ -69,9 +70,10 @@ class ConnectionMiddleware:
                 raise
             await self._answer(scope, receive, state.send, error)
         finally:
+            # The connection and, of most servers, what sends know the state in turn, by the scope:
+            # they would wait for the garbage collector, and keep all that belongs to the request.
+            state.forward = drop
             if state.connection is not None:
-                # It knows the state in turn: the two would wait for the garbage collector, and
-                # keep whatever else belongs to the request.
                 state.connection = None
                 if not state.started:
                     await state.undo()

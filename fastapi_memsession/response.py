@@ -58,6 +58,7 @@ class SessionResponse:
         began: when the connection came, in seconds since the epoch.
         started: the response has started; no header can be added any more.
         connection: None as long as the connection has nothing to do with a session.
+        forward: sends what the response is made of.
         session: the one that the client is to know of.
         peeked: the session was looked at, which is no use.
         refusal: makes the error for whoever asks for a session, once it is known to be none.
@@ -67,7 +68,7 @@ class SessionResponse:
     # only a session needs is set when the connection is touched; and slots are set and read faster
     # than other attributes, let alone defaults of the class.
     __slots__ = (
-        "_answers", "_pending", "_send", "began", "connection", "peeked", "provider", "refusal",
+        "_answers", "_pending", "began", "connection", "forward", "peeked", "provider", "refusal",
         "session", "started",
     )  # fmt: skip
 
@@ -81,7 +82,7 @@ class SessionResponse:
         self.provider = provider
         self.began = provider.clock.now()
         self._answers = answers
-        self._send = send
+        self.forward = send
         self.started = False
         self.connection = None
 
@@ -106,7 +107,7 @@ class SessionResponse:
     def send(self, message: Message) -> Awaitable[None]:
         """Pass a message on, with our headers if it starts the response."""
         if self.started or message["type"] not in _STARTS:
-            return self._send(message)
+            return self.forward(message)
         connection = self.connection
         if connection is not None:
             session = self.session
@@ -114,28 +115,30 @@ class SessionResponse:
                 if session is not None and session.pending_id is not None:
                     # Under its new id the session is lost unless the client hears of it. Who is
                     # cancelled waits neither for the store nor for anybody who does not read.
-                    return unbroken(self._start_renamed(message, connection))
-                return self._start(message, connection)
+                    return unbroken(self._start_renamed(message, connection, self.forward))
+                return self._start(message, connection, self.forward)
             session.tellable = False  # a session was used, and there is no more to tell
             _add_headers(message, (), self.provider.issuer)
         self.started = True
-        return self._send(message)
+        return self.forward(message)
 
-    async def _start_renamed(self, message: Message, connection: HTTPConnection) -> None:
+    async def _start_renamed(
+        self, message: Message, connection: HTTPConnection, forward: Send
+    ) -> None:
         try:
-            await self._start(message, connection)
+            await self._start(message, connection, forward)
         finally:
             if self.pending.renamed is not None:
                 await self.provider.tell_renamed(*self.pending.renamed)
 
-    async def _start(self, message: Message, connection: HTTPConnection) -> None:
+    async def _start(self, message: Message, connection: HTTPConnection, forward: Send) -> None:
         try:
             news = await self._news()
         except StoreUnavailable as error:
-            await self._answer(connection, error)
+            await self._answer(connection, error, forward)
             return
         _add_headers(message, news, self.provider.issuer)
-        await self._send(message)
+        await forward(message)
         self.started = True
         if self.session is not None:
             self.session.tellable = False
@@ -186,15 +189,17 @@ class SessionResponse:
             session.untold = False
         return () if pending.headers is None else pending.headers.raw
 
-    async def _answer(self, connection: HTTPConnection, error: StoreUnavailable) -> None:
+    async def _answer(
+        self, connection: HTTPConnection, error: StoreUnavailable, forward: Send
+    ) -> None:
         """Answer instead of the application, whose response says that all went well."""
         if not isinstance(connection, Request):
             raise error
         response = await self._answers.answer(connection, error)
         assert response is not None  # noqa: S101 - an HTTP request gets a response
         self.started = True
-        send, self._send = self._send, _drop
-        await response(connection.scope, connection.receive, send)
+        self.forward = drop
+        await response(connection.scope, connection.receive, forward)
 
 
 def _add_headers(
@@ -220,5 +225,5 @@ def _add_headers(
     known["Cache-Control"] = "no-store"
 
 
-async def _drop(_message: Message) -> None:
-    """Send nothing of a response that was answered instead."""
+async def drop(_message: Message) -> None:
+    """Send nothing: the response was answered instead, or is over."""

@@ -1,7 +1,9 @@
 """A request from the credential to the headers of the response, whatever kind of response it is."""
 
 import asyncio
+import gc
 import logging
+import weakref
 from contextlib import asynccontextmanager
 
 import httpx
@@ -1139,3 +1141,50 @@ async def test_other_protocols_pass(make_app):
     middleware = ConnectionMiddleware(app, provider=provider, answers=None)
     await middleware({"type": "other"}, None, None)
     assert seen == ["other"]
+
+
+@pytest.mark.parametrize("path", ["/login", "/n", "/untouched"])
+async def test_a_request_leaves_nothing_to_the_garbage_collector(make_app, path):
+    """Whatever belongs to it is gone with it, although what servers send with knows the scope."""
+    app = make_app()
+
+    @app.get("/login")
+    async def login(request: Request) -> str:
+        return (await login_session(request, "anna")).user_id
+
+    @app.get("/n")
+    async def n(session: OptionalSession) -> str:
+        return session.user_id if session else ""
+
+    @app.get("/untouched")
+    async def untouched() -> str:
+        return ""
+
+    class Cycle:
+        """What a server keeps of one request."""
+
+        def __init__(self, headers):
+            self.scope = {"type": "http", "method": "GET", "path": path, "headers": headers}
+            self.scope |= {"query_string": b"", "client": ("127.0.0.1", 50_000)}
+            self.sent = []
+
+        async def receive(self):
+            return {"type": "http.request"}
+
+        async def send(self, message):
+            self.sent.append(message)
+
+    async def serve(headers):
+        cycle = Cycle(headers)
+        await app(cycle.scope, cycle.receive, cycle.send)
+        assert [message.get("status", 200) for message in cycle.sent] == [200, 200]
+        return weakref.ref(cycle)
+
+    token = (await app.state.sessions.login("anna")).tokens.access
+    headers = [(b"authorization", f"Bearer {token}".encode())]
+    await serve(headers)  # what is made at the first request stays
+    gc.disable()
+    try:
+        assert (await serve(headers))() is None
+    finally:
+        gc.enable()
