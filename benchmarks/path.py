@@ -4,14 +4,13 @@
 
 First a ladder: each line is the application with one thing more, and what that costs. Then the
 same without FastAPI, an application of two messages behind the middleware; then the single steps
-by themselves, and what a request leaves behind for the garbage collector. With --profile, also
-which functions the time is in: cProfile's shares of what the unprofiled requests took.
+by themselves. With --profile, also which functions the time is in: cProfile's shares of what the
+unprofiled requests took.
 """
 
 import argparse
 import asyncio
 import cProfile
-import gc
 import pstats
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -163,9 +162,6 @@ async def main() -> None:
         found_here = await timed(ladder, rounds=arguments.rounds)
         found |= found_here
         _print(found_here, cumulative=ladder is not steps)
-    for name in ("an endpoint with a trivial dependency", "+ the endpoint reads a value"):
-        left = await _garbage(ladders["with FastAPI"][name])
-        print(f"{name:42}{left:9.2f} objects for the garbage collector")
     if arguments.profile:
         await _profile(full.theme, found["+ the endpoint reads a value"].median)
 
@@ -195,16 +191,6 @@ def _async(step: Callable[[], Awaitable[object]]) -> Work:
             await step()
 
     return work
-
-
-async def _garbage(work: Work, times: int = 100) -> float:
-    """Return how many objects of a request only the garbage collector can free."""
-    gc.collect()
-    gc.disable()
-    await work(times)
-    left = gc.collect()
-    gc.enable()
-    return left / times
 
 
 async def _profile(work: Work, microseconds: float) -> None:
