@@ -37,7 +37,8 @@ class Credential:
     others: tuple[str, ...] = field(default=(), repr=False)
 
 
-# A client sends the same header with each request: what a carrier read lately it knows again.
+# A client sends the same header with each request: what a carrier read lately it knows again,
+# whole headers with whatever else they hold.
 _REMEMBERED = 1024  # headers
 _LONGEST_REMEMBERED = 4096  # bytes of one: nobody can fill the memory with longer ones
 

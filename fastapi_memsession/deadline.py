@@ -35,12 +35,14 @@ class Deadlines:
         self._running.pop(deadline, None)
 
     def _look(self) -> None:
+        now, due = self._loop.time(), []
         self._timer = None
-        now = self._loop.time()
-        for deadline, over in list(self._running.items()):
+        for deadline, over in self._running.items():
             if now < over:
                 self._timer = self._loop.call_at(over, self._look)
-                return
+                break
+            due.append(deadline)
+        for deadline in due:
             del self._running[deadline]
             deadline.stop()
 
@@ -49,7 +51,7 @@ class Deadline:
     """Raises TimeoutError out of its block when its time is over.
 
     As `asyncio.timeout` does; but the task is told twice, for Python 3.11 loses a cancellation that
-    comes with an answer or error. One in another would do that as well, at many times the cost.
+    comes with an answer or error.
     """
 
     __slots__ = ("_again", "_asked", "_deadlines", "_task", "_told")

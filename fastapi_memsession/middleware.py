@@ -14,7 +14,7 @@ from fastapi_memsession.cleanup import clean_up_forever
 from fastapi_memsession.connection import SCOPE_KEY, ConnectionState
 from fastapi_memsession.errors import SessionError
 from fastapi_memsession.provider import SessionProvider
-from fastapi_memsession.response import drop
+from fastapi_memsession.response import over
 
 logger = logging.getLogger("fastapi_memsession")
 
@@ -72,7 +72,7 @@ class ConnectionMiddleware:
         finally:
             # The connection and, of most servers, what sends know the state in turn, by the scope:
             # they would wait for the garbage collector, and keep all that belongs to the request.
-            state.forward = drop
+            state.forward = over
             if state.connection is not None:
                 state.connection = None
                 if not state.started:

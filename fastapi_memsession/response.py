@@ -198,7 +198,7 @@ class SessionResponse:
         response = await self._answers.answer(connection, error)
         assert response is not None  # noqa: S101 - an HTTP request gets a response
         self.started = True
-        self.forward = drop
+        self.forward = _drop
         await response(connection.scope, connection.receive, forward)
 
 
@@ -225,5 +225,10 @@ def _add_headers(
     known["Cache-Control"] = "no-store"
 
 
-async def drop(_message: Message) -> None:
-    """Send nothing: the response was answered instead, or is over."""
+async def _drop(_message: Message) -> None:
+    """Send nothing of a response that was answered instead."""
+
+
+async def over(_message: Message) -> None:
+    """Refuse what comes when the connection is over, as servers do: with an OSError, by ASGI."""
+    raise ConnectionError("Nothing can be sent any more: who served this connection has returned.")

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import tracemalloc
 
 import pytest
 
@@ -64,6 +65,22 @@ async def test_logging_in_and_out_forever_takes_no_memory():
         made = await create(store, record(START + number / 100), START + number / 100)
         await store.delete(made.key, now=START + number / 100, reason="logout")
     assert traces(store) == 0
+
+
+async def test_large_records_are_not_kept_beside_what_is_packed():
+    """Neither as they were before they were written, nor when they are over."""
+    store = MemoryStore()
+    made = await create(store, record()._replace(data={"large": b"1" * 60_000}))
+    tracemalloc.start()
+    try:
+        for _ in range(100):
+            changes = [Increment("n", 1)]
+            await store.change(made.key, changes, now=START, max_bytes=64_000)
+            await store.load(made.key, now=START, renew_interval=None)
+        await store.delete(made.key, now=START, reason="logout")
+        assert tracemalloc.get_traced_memory()[0] < 1_000_000
+    finally:
+        tracemalloc.stop()
 
 
 async def test_sweep_counts_what_it_removes(clock):

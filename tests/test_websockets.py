@@ -329,3 +329,18 @@ def test_a_bad_subprotocol_is_refused(offering, caplog, handshake, reason):
     assert caught.value.code == 1008
     assert caught.value.reason.startswith(reason)
     assert token not in caplog.text
+
+
+def test_who_sends_when_all_is_over_is_told(make_app):
+    """A room that still lists a socket, whose endpoint has returned, hears that it is gone."""
+    app, members = make_app(), []
+
+    @app.websocket("/room")
+    async def room(websocket: WebSocket):
+        await websocket.accept()
+        members.append(websocket)
+
+    with TestClient(app).websocket_connect("/room"):
+        pass
+    with pytest.raises(WebSocketDisconnect):
+        asyncio.run(members[0].send_text("news"))

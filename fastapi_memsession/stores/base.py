@@ -118,7 +118,7 @@ class SessionStore(Protocol):
 
         Renewal is part of the same step and never passes the deadline; with `renew_interval=None`
         nothing is renewed. `generation` is that of the token the client showed: it is then known
-        to have arrived.
+        to have arrived. Others may get the same record: change nothing that is in it.
         """
         ...
 

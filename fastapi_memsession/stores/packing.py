@@ -27,9 +27,10 @@ _TAIL = struct.Struct("<dqI")
 _EXPIRES, _SLOT, _SIZE = struct.Struct("<d"), struct.Struct("<q"), struct.Struct("<I")
 _EXPIRES_AT, _SLOT_AT, _SIZE_AT = -_TAIL.size, -12, -4
 
-# Records that are kept as objects, of all stores together: as a rule they take a megabyte. One
-# that is over by now is among them until another takes its place; nothing shows it.
+# Records that are kept as objects, of all stores together: few and small ones, for among them are
+# those that were written or ended since, until others take their places. Nothing shows them.
 _REMEMBERED = 512
+_LONGEST_REMEMBERED = 2048  # bytes, packed
 
 
 def pack(record: SessionRecord, slot: int) -> Packed:
@@ -50,8 +51,12 @@ def unpack(session_id: str, packed: Packed) -> SessionRecord:
     return tuple.__new__(SessionRecord, (fields[0], session_id, *fields[1:]))
 
 
-recall = lru_cache(_REMEMBERED)(unpack)
-"""`unpack` for what may be wanted again soon. The record is one for all who ask."""
+_recall = lru_cache(_REMEMBERED)(unpack)
+
+
+def recall(session_id: str, packed: Packed) -> SessionRecord:
+    """Return the record that was packed, and that may be wanted again soon: one for all who ask."""
+    return (_recall if len(packed) <= _LONGEST_REMEMBERED else unpack)(session_id, packed)
 
 
 def expires_at(packed: Packed) -> float:

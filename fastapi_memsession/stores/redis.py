@@ -29,7 +29,7 @@ from fastapi_memsession.stores.redis_layout import (
     milliseconds_kept,
     record_from,
     result_of,
-    step_of,
+    steps_of,
 )
 from fastapi_memsession.stores.redis_listening import RedisListening
 from fastapi_memsession.stores.redis_locks import RedisLocks
@@ -149,7 +149,7 @@ class RedisStore(SessionStore):
         keys = [self._names.session(*key)]
         if lease is not None:
             keys.append(self._names.lock(key))
-        steps = [part for change in changes for part in step_of(change)]
+        steps = steps_of(changes)
         reply = await self._run("change", keys, repr(now), max_bytes, lease or "", *steps)
         return None if reply is None else result_of(reply, max_bytes)
 

@@ -53,6 +53,8 @@ _PIECE = (
     64  # bytes: a hash with a longer value takes three times the memory (hash-max-listpack-value)
 )
 
+_PLUS = "+" if b"+" in to_json(1e16) else ""  # Pydantic's versions differ
+
 INFO = ("c", "l", "e", "i", *_AGENT)
 """The fields of which `info_from` makes what may be shown."""
 
@@ -233,8 +235,12 @@ def ending_from(message: bytes) -> Ended | None:
     return Ended(session_id, cast("EndReason", rest[0]), rest[1] or None)
 
 
-def step_of(change: Change) -> tuple[Any, ...]:
-    """Return what the script `change` takes for a change."""
+def steps_of(changes: Sequence[Change]) -> list[Any]:
+    """Return what the script `change` takes for changes."""
+    return [_PLUS, *(part for change in changes for part in _step_of(change))]
+
+
+def _step_of(change: Change) -> tuple[Any, ...]:
     if isinstance(change, DeleteValue):
         return "delete", change.key, "", ""
     if isinstance(change, Increment):

@@ -5,6 +5,7 @@ import hashlib
 import secrets
 from typing import get_args
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -259,3 +260,17 @@ def test_redis_adds_as_memory_does(server):
         asyncio.run(compare(server.url, program))
 
     check()
+
+
+@pytest.mark.parametrize(("plus", "total"), [("+", b"3e+16"), ("", b"3e16")])
+async def test_a_sum_is_spelled_as_this_version_of_pydantic_does(
+    store, kept, monkeypatch, plus, total
+):
+    """What another one wrote, as in a rolling deployment, is the same number."""
+    monkeypatch.setattr("fastapi_memsession.stores.redis_layout._PLUS", plus)
+    add = [SetValue("n", encode_value(1e16)), Increment("n", 2e16)]
+    result = await store.change(kept.key, add, now=START, max_bytes=999)
+    assert result.values[1] == total
+    for spelled in (b"3e+16", b"3e16"):
+        compare = [CompareAndSet("n", spelled, total)]
+        assert (await store.change(kept.key, compare, now=START, max_bytes=999)).applied

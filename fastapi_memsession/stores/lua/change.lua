@@ -1,5 +1,6 @@
 -- Apply changes in order, all or none.
--- KEYS: session, and the lock if there is a lease.  ARGV: now, max bytes, lease or '', then four for each change:
+-- KEYS: session, and the lock if there is a lease.  ARGV: now, max bytes, lease or '', what the caller writes
+-- between the e and the digits of 1e16, then four for each change:
 --   set key value ''  |  default key value ''  |  delete key '' ''
 --   add key by kind   |  compare key value expected
 -- Returns false if the session is absent, {'lease'} if the lease ran out, {'large', bytes},
@@ -38,6 +39,14 @@ end
 local function is_float(text) return string.find(text, '^%-?%d+%.?%d*[eE]?[+-]?%d*$') and string.find(text, '[.eE]') end
 local function is_integer(text) return string.find(text, '^%-?%d+$') end
 
+-- Whether two values are the same, by whichever version of the caller's codec they were written.
+local function equal(a, b)
+  if a == b then return true end
+  if not (is_float(a) and is_float(b)) then return false end
+  local one, other = tonumber(a), tonumber(b)
+  return one == other and (one ~= 0 or 1 / one == 1 / other)
+end
+
 local function one_more(digit) return string.char(string.byte(digit) + 1) .. 'e' end
 
 -- The fewest digits that read back as the same float, and its exponent.
@@ -55,14 +64,15 @@ local function shortest(value)
   end
 end
 
--- A float as it is spelled by whoever sets one: the same value has the same bytes.
+-- A float as the caller spells one that is set: the same value has the same bytes.
 local function float_text(value)
   local sign, digits, exponent = shortest(value)
   local whole = exponent + 1   -- digits before the point
   if whole > 16 or whole < -4 then
     local rest = string.sub(digits, 2)
     local fraction = rest == '' and '' or '.' .. rest
-    return sign .. string.sub(digits, 1, 1) .. fraction .. 'e' .. (exponent > 0 and '+' or '') .. exponent
+    local plus = exponent > 0 and ARGV[4] or ''
+    return sign .. string.sub(digits, 1, 1) .. fraction .. 'e' .. plus .. exponent
   end
   if whole <= 0 then return sign .. '0.' .. string.rep('0', -whole) .. digits end
   if #digits <= whole then return sign .. digits .. string.rep('0', whole - #digits) .. '.0' end
@@ -84,7 +94,7 @@ local function add(field, there, by, kind)
 end
 
 local values = {}
-for i = 4, #ARGV, 4 do
+for i = 5, #ARGV, 4 do
   local verb, field, a, b = ARGV[i], ':' .. ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local there = touch(field)
   local shown
@@ -98,12 +108,12 @@ for i = 4, #ARGV, 4 do
     elseif verb == 'add' then
       problem = add(field, there, a, b)
     elseif verb == 'compare' then
-      if (there or 'null') == b then
+      if equal(there or 'null', b) then
         write(field, a)
       else
         undo()
         local now_there = {}
-        for j = 4, #ARGV, 4 do now_there[#now_there + 1] = read(':' .. ARGV[j + 1]) end
+        for j = 5, #ARGV, 4 do now_there[#now_there + 1] = read(':' .. ARGV[j + 1]) end
         return {0, now_there}
       end
     end
