@@ -25,6 +25,7 @@ know of each other; none looks further down:
     session_data.py   the data of a session: reads, and writes that are done
     session_life.py   what runs while a session lives
     session.py        Session: what an endpoint works with
+    opening.py        opens the session of a token, at a glance if it was opened lately
     sync_session.py   SyncSession: the same for `def` endpoints
     typed_session.py  Session[Model]: data of a shape
     logins.py         the record that a login makes, of checked parts

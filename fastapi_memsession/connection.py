@@ -32,6 +32,21 @@ class ConnectionState(SessionResponse):
 
     __slots__ = ()
 
+    def at_hand(self, connection: HTTPConnection) -> Session | None:
+        """Return the session as `open` would, if that needs no waiting; None says nothing."""
+        if self.connection is not None:
+            return None
+        try:
+            token = self._token(connection, self.provider.carrier)
+        except SessionError:  # open() raises it as well, and tells
+            return None
+        session = self.provider.at_hand(token) if token else None
+        if session is not None:
+            self.touch(connection)
+            session.tellable = not self.started
+            self.session = session
+        return session
+
     async def open(self, connection: HTTPConnection, *, renew: bool = True) -> Session:
         """Return the session that the connection's credential names.
 

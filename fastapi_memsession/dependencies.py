@@ -25,7 +25,8 @@ class GetSession(SessionScheme):
 
     async def __call__(self, connection: HTTPConnection) -> Session:
         """See the class."""
-        return await state_of(connection).open(connection)
+        state = state_of(connection)
+        return state.at_hand(connection) or await state.open(connection)
 
 
 class GetOptionalSession(SessionScheme):
@@ -33,8 +34,9 @@ class GetOptionalSession(SessionScheme):
 
     async def __call__(self, connection: HTTPConnection) -> Session | None:
         """See the class."""
+        state = state_of(connection)
         try:
-            return await state_of(connection).open(connection)
+            return state.at_hand(connection) or await state.open(connection)
         except NotAuthenticated:
             return None
 

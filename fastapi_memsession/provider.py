@@ -18,6 +18,7 @@ from fastapi_memsession.errors import EndReason, SessionEnded, TokenExpired
 from fastapi_memsession.events import Events, H
 from fastapi_memsession.issuer import TokenIssuer
 from fastapi_memsession.logins import LoginOptions, new_record
+from fastapi_memsession.opening import Opening
 from fastapi_memsession.records import (
     SessionInfo,
     SessionKey,
@@ -49,7 +50,7 @@ class Login:
     headers: MutableHeaders = field(repr=False)
 
 
-class SessionProvider:
+class SessionProvider(Opening):
     """Logs users in and opens their sessions. `setup_sessions` makes one for each application.
 
     Args:
@@ -71,6 +72,7 @@ class SessionProvider:
         tokens: TokenCodec,
         clock: Clock = system_clock,
     ) -> None:
+        super().__init__()
         self.settings = settings
         self.store = store
         self.carrier = carrier
@@ -125,39 +127,6 @@ class SessionProvider:
         await self.events.tell("created", record.key)
         for session_id in evicted:
             await self.events.tell("ended", SessionKey(record.user_id, session_id), "evicted")
-
-    async def open(self, token: str, *, renew: bool = True) -> Session:
-        """Return the live session of an access token, renewed if it is time to.
-
-        Args:
-            token: the text of the token.
-            renew: False for a look that is no use, and extends nothing.
-
-        Raises:
-            InvalidToken: the token does not verify; the store was not asked.
-            SessionEnded: the token is genuine, but its session is over.
-            StoreUnavailable: the store cannot tell.
-        """
-        now = self.clock.now()
-        try:
-            claims = self.tokens.decode(token, now)
-        except TokenExpired:
-            if self.refresh_carrier is None:  # such a token lives as long as its session may
-                raise SessionEnded("expired") from None
-            raise
-        record = await self.store.load(
-            claims.key,
-            now=now,
-            renew_interval=self.renew_seconds if renew else None,
-            generation=claims.generation,
-        )
-        if record is None:
-            raise await self.ended(claims.key)
-        # By position: a class that is called with keywords makes a dict of them first.
-        session = Session(record, self, claims.issued_at, claims.expires_at, claims.generation)
-        if record.claims != claims.data:
-            session.untold = True
-        return session
 
     async def renew(self, refresh_token: str) -> Login:
         """Exchange a refresh token for the next pair. See `renew_session`.
@@ -217,11 +186,6 @@ class SessionProvider:
         if ended is not None:
             await self.events.tell("ended", SessionKey(key.user_id, ended), reason)
         return ended is not None
-
-    async def ended(self, key: SessionKey) -> SessionEnded:
-        """Return the error for a session that is absent, with the reason if it is remembered."""
-        reason = await self.store.end_reason(key, now=self.clock())
-        return SessionEnded(reason or "expired", user_id=key.user_id)
 
     async def update_claims(self, user_id: str, /, **claims: str | None) -> int:
         """Change claims of all sessions of a user; None removes one. Returns how many there are.

@@ -184,6 +184,10 @@ class SessionRecord(NamedTuple):
             record = record._replace(used_generation=generation)
         return record
 
+    def unwritten_until(self, interval: float) -> float:
+        """Return until when a use is surely not written down: a moment less than `used` says."""
+        return self.last_seen_at + min(interval, self.expiration / 2) - 0.001
+
     def renewed(self, now: float) -> "SessionRecord":
         """Return the record as used at `now`: idle expiration starts again, up to the deadline."""
         expires_at = min(now + self.expiration, self.deadline)

@@ -259,7 +259,7 @@ def test_a_users_sessions_are_ended(redis, here):
 def test_one_session_is_ended(redis, here):
     """Also if its id begins with a hyphen; of that user only; a second time it is not there."""
     kept, stays = keep(redis, "anna", "anna")
-    odd = f"-{kept[1:]}"
+    odd = f"-{new_session_id()[1:]}"
     keep(redis, "anna", session_id=odd)
     missing = (1, "", "The user has no such session.\n")
     assert here("revoke", "ben", "--session", kept) == missing

@@ -31,6 +31,7 @@ FLOORS = [
     ["session_data", "issuer"],
     ["session_life", "claims"],
     ["session"],
+    ["opening"],
     ["provider", "origins", "answers", "openapi", "sync_session", "typed_session"],
     ["response", "cleanup"],
     ["connection"],

@@ -122,6 +122,15 @@ class SessionStore(Protocol):
         """
         ...
 
+    def version(self, key: SessionKey, now: float) -> object | None:  # noqa: ARG002
+        """Return an object that is another one once the record has changed or ended; or None.
+
+        Known without waiting, and compared by identity: as long as it is the same, a record that
+        was loaded under it is what `load` would return, but for what time brings: expiry, and a use
+        that is to be written down. None, as here, if only `load` can tell.
+        """
+        return None
+
     @abstractmethod
     async def change(
         self,

@@ -129,6 +129,10 @@ class MemoryStore(SessionStore):
             record = self._shelf.live(key, now)
             return record and self._shelf.put(record.used(now, renew_interval, generation))
 
+    def version(self, key: SessionKey, now: float) -> object | None:
+        """See SessionStore."""
+        return self._shelf.records.get(key.session_id)
+
     async def change(
         self,
         key: SessionKey,

@@ -81,6 +81,10 @@ class NearStore(RedisStore):
             here.copies.end(load, kept)
         return record
 
+    def version(self, key: SessionKey, now: float) -> object | None:
+        """See SessionStore. That is the copy, as long as it may be shown."""
+        return self._tracking.here.copies.get(key, now)
+
     async def _run_and_forget(
         self, name: str, keys: Sequence[str], *arguments: Any, idempotent: bool = False
     ) -> Any:

@@ -6,15 +6,12 @@ it expires, the slot in the expiry queue, and the size of the data.
 A record as Python objects takes some 1 400 bytes, most of them for dicts; packed it takes a
 quarter, the garbage collector has nothing to look at, and reading it touches one place in memory,
 which is what takes the time when there are many. `marshal` is the fastest reader there is of
-tuples, dicts and bytes; what it writes never leaves the process that reads it. Who comes again
-soon, as clients do, is not unpacked again: a packed record never changes, so there is nothing to
-keep in step.
+tuples, dicts and bytes; what it writes never leaves the process that reads it.
 """
 
 import marshal
 import struct
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any, TypeAlias
 
 from fastapi_memsession.records import SessionRecord
@@ -26,11 +23,6 @@ _FORMAT = 2  # of marshal: later ones note which objects are the same, which tak
 _TAIL = struct.Struct("<dqI")
 _EXPIRES, _SLOT, _SIZE = struct.Struct("<d"), struct.Struct("<q"), struct.Struct("<I")
 _EXPIRES_AT, _SLOT_AT, _SIZE_AT = -_TAIL.size, -12, -4
-
-# Records that are kept as objects, of all stores together: few and small ones, for among them are
-# those that were written or ended since, until others take their places. Nothing shows them.
-_REMEMBERED = 512
-_LONGEST_REMEMBERED = 2048  # bytes, packed
 
 
 def pack(record: SessionRecord, slot: int) -> Packed:
@@ -49,14 +41,6 @@ def unpack(session_id: str, packed: Packed) -> SessionRecord:
     fields = marshal.loads(packed)  # noqa: S302 - written above
     # A NamedTuple made of a tuple, without the call that its own function is.
     return tuple.__new__(SessionRecord, (fields[0], session_id, *fields[1:]))
-
-
-_recall = lru_cache(_REMEMBERED)(unpack)
-
-
-def recall(session_id: str, packed: Packed) -> SessionRecord:
-    """Return the record that was packed, and that may be wanted again soon: one for all who ask."""
-    return (_recall if len(packed) <= _LONGEST_REMEMBERED else unpack)(session_id, packed)
 
 
 def expires_at(packed: Packed) -> float:

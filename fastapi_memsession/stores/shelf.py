@@ -19,7 +19,6 @@ from fastapi_memsession.stores.packing import (
     expires_at,
     moved,
     pack,
-    recall,
     size_of_data,
     slot_of,
     unpack,
@@ -55,7 +54,7 @@ class Shelf:
         packed = self.records.get(session_id)
         if packed is None:
             return None
-        record = recall(session_id, packed)
+        record = unpack(session_id, packed)
         return record if now < record.expires_at and record.user_id == user_id else None
 
     def all(self) -> list[SessionRecord]:

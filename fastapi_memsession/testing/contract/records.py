@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from fastapi_memsession import SessionIdTaken, SessionKey, SessionRecord
+from fastapi_memsession.records import new_session_id
+from fastapi_memsession.stores.base import SetValue
 from fastapi_memsession.testing.contract.trial import Trial, TrialClock, create, load
 
 AGES = 1e9
@@ -214,3 +216,28 @@ class Records(Trial):
         assert rotated.data == claimed.data == renamed.data == data
         assert await store.delete(renamed.key, now=clock(), reason="logout")
         assert await store.count(now=clock()) == 0
+
+    @pytest.mark.parametrize(
+        "write",
+        ["change", "set_claims", "rename", "rotate", "a use", "delete", "delete_user", "replacing"],
+    )
+    async def test_a_version_is_gone_with_what_it_was_of(
+        self, store: Any, kept: SessionRecord, record: Any, clock: TrialClock, write: str
+    ) -> None:
+        """A look leaves it; whatever changes or ends the record does not."""
+        key, now = kept.key, clock()
+        await load(store, key, clock)
+        before = store.version(key, now)
+        await load(store, key, clock)
+        assert store.version(key, now) is before
+        await {
+            "change": lambda: store.change(key, [SetValue("a", b"1")], now=now, max_bytes=999),
+            "set_claims": lambda: store.set_claims(key, {"a": "b"}, expected=kept.claims, now=now),
+            "rename": lambda: store.rename(key, new_session_id(), now=now),
+            "rotate": lambda: store.rotate(key, 0, now=now, grace=10),
+            "a use": lambda: store.load(key, now=now, renew_interval=0),
+            "delete": lambda: store.delete(key, now=now, reason="logout"),
+            "delete_user": lambda: store.delete_user(key.user_id, now=now, reason="revoked"),
+            "replacing": lambda: store.create(record(), now=now, limit_per_user=1),
+        }[write]()
+        assert before is None or store.version(key, now) is not before

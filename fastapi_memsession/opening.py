@@ -1,0 +1,114 @@
+"""Opening the session of an access token, and seeing at a glance that nothing has changed since.
+
+A client comes again with the same token, and finds its session as it was. Whoever opens one keeps
+what came of it beside the store's version of the record; as long as that is the same, and no time
+has run out, the answer is the same. A store that cannot tell without being asked has no version.
+"""
+
+from dataclasses import dataclass
+
+from fastapi_memsession.carriers import TokenCarrier
+from fastapi_memsession.clock import Clock
+from fastapi_memsession.errors import SessionEnded, TokenExpired
+from fastapi_memsession.records import SessionKey, SessionRecord
+from fastapi_memsession.session import Session
+from fastapi_memsession.session_data import Keeper
+from fastapi_memsession.tokens import TokenClaims, TokenCodec
+from fastapi_memsession.values import size_of
+
+_KEPT = 1024  # sessions; then all are forgotten, which costs each of them one load
+_LARGEST_KEPT = 2048  # bytes of data, for it is kept until then, also if the session has ended
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What an access token opened, and how long that is true.
+
+    Attributes:
+        record: as it was loaded.
+        claims: of the token; the record has the same.
+        version: the store's, of this record.
+        until: seconds since the epoch: token and session live, and no use is to be written down.
+    """
+
+    record: SessionRecord
+    claims: TokenClaims
+    version: object
+    until: float
+
+
+class Opening(Keeper):
+    """The part of a provider that opens sessions; see SessionProvider."""
+
+    tokens: TokenCodec
+    refresh_carrier: TokenCarrier | None
+    clock: Clock
+    renew_seconds: float
+
+    def __init__(self) -> None:
+        self._opened: dict[str, Opened] = {}
+
+    def at_hand(self, token: str) -> Session | None:
+        """Return the session of a token as `open` would, if it was opened lately; or None.
+
+        None says nothing: ask `open`.
+        """
+        opened = self._opened.get(token)
+        if opened is None:
+            return None
+        claims, now = opened.claims, self.clock.now()
+        if now >= opened.until or self.store.version(claims.key, now) is not opened.version:
+            self._opened.pop(token, None)
+            return None
+        # By position: a class that is called with keywords makes a dict of them first.
+        return Session(opened.record, self, claims.issued_at, claims.expires_at, claims.generation)
+
+    async def open(self, token: str, *, renew: bool = True) -> Session:
+        """Return the live session of an access token, renewed if it is time to.
+
+        Args:
+            token: the text of the token.
+            renew: False for a look that is no use, and extends nothing.
+
+        Raises:
+            InvalidToken: the token does not verify; the store was not asked.
+            SessionEnded: the token is genuine, but its session is over.
+            StoreUnavailable: the store cannot tell.
+        """
+        now = self.clock.now()
+        try:
+            claims = self.tokens.decode(token, now)
+        except TokenExpired:
+            if self.refresh_carrier is None:  # such a token lives as long as its session may
+                raise SessionEnded("expired") from None
+            raise
+        version = self.store.version(claims.key, now)  # before: what changes meanwhile has another
+        record = await self.store.load(
+            claims.key,
+            now=now,
+            renew_interval=self.renew_seconds if renew else None,
+            generation=claims.generation,
+        )
+        if record is None:
+            raise await self.ended(claims.key)
+        session = Session(record, self, claims.issued_at, claims.expires_at, claims.generation)
+        if record.claims != claims.data:
+            session.untold = True
+        elif version is not None:
+            self._keep(token, record, claims, version)
+        return session
+
+    def _keep(
+        self, token: str, record: SessionRecord, claims: TokenClaims, version: object
+    ) -> None:
+        if size_of(record.data) > _LARGEST_KEPT:
+            return
+        if len(self._opened) >= _KEPT:
+            self._opened = {}
+        until = min(claims.over_at, record.expires_at, record.unwritten_until(self.renew_seconds))
+        self._opened[token] = Opened(record, claims, version, until)
+
+    async def ended(self, key: SessionKey) -> SessionEnded:
+        """Return the error for a session that is absent, with the reason if it is remembered."""
+        reason = await self.store.end_reason(key, now=self.clock())
+        return SessionEnded(reason or "expired", user_id=key.user_id)
