@@ -152,9 +152,11 @@ async def main() -> None:
     steps: dict[str, Work] = {
         "an empty step": _sync(lambda: None),
         "carrier.extract": _sync(partial(provider.carrier.extract, connection)),
-        "tokens.decode, seen before": _sync(partial(provider.tokens.decode, token)),
-        "store.load": _async(load),
+        "provider.at_hand: opened lately": _sync(partial(provider.at_hand, token)),
         "provider.open: decode, load, Session": _async(partial(provider.open, token)),
+        "tokens.decode, seen before": _sync(partial(provider.tokens.decode, token)),
+        "tokens.read, verified anew": _sync(partial(provider.tokens.read, token)),
+        "store.load": _async(load),
         "session.get": _async(partial(session.get, "theme")),
     }
     found: dict[str, Times] = {}
