@@ -34,15 +34,16 @@ class ConnectionState(SessionResponse):
 
     def at_hand(self, connection: HTTPConnection) -> Session | None:
         """Return the session as `open` would, if that needs no waiting; None says nothing."""
-        if self.connection is not None:
+        provider = self.provider
+        if self.connection is not None or not provider.opened:
             return None
+        self.touch(connection)
         try:
-            token = self._token(connection, self.provider.carrier)
+            token = self._token(connection, provider.carrier)
+            session = provider.at_hand(token) if token else None
         except SessionError:  # open() raises it as well, and tells
             return None
-        session = self.provider.at_hand(token) if token else None
         if session is not None:
-            self.touch(connection)
             session.tellable = not self.started
             self.session = session
         return session

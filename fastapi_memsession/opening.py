@@ -17,7 +17,8 @@ from fastapi_memsession.tokens import TokenClaims, TokenCodec
 from fastapi_memsession.values import size_of
 
 _KEPT = 1024  # sessions; then all are forgotten, which costs each of them one load
-_LARGEST_KEPT = 2048  # bytes of data, for it is kept until then, also if the session has ended
+# Until then they are kept, also if they have ended: so only small ones are.
+_MOST_DATA, _MOST_VALUES = 2048, 32  # bytes, and how many
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +28,14 @@ class Opened:
     Attributes:
         record: as it was loaded.
         claims: of the token; the record has the same.
+        tokens: what verified it.
         version: the store's, of this record.
         until: seconds since the epoch: token and session live, and no use is to be written down.
     """
 
     record: SessionRecord
     claims: TokenClaims
+    tokens: TokenCodec
     version: object
     until: float
 
@@ -46,19 +49,23 @@ class Opening(Keeper):
     renew_seconds: float
 
     def __init__(self) -> None:
-        self._opened: dict[str, Opened] = {}
+        self.opened: dict[str, Opened] = {}  # lately, by token
 
     def at_hand(self, token: str) -> Session | None:
         """Return the session of a token as `open` would, if it was opened lately; or None.
 
         None says nothing: ask `open`.
         """
-        opened = self._opened.get(token)
+        opened = self.opened.get(token)
         if opened is None:
             return None
         claims, now = opened.claims, self.clock.now()
-        if now >= opened.until or self.store.version(claims.key, now) is not opened.version:
-            self._opened.pop(token, None)
+        if (
+            now >= opened.until
+            or self.store.version(claims.key, now) is not opened.version
+            or opened.tokens is not self.tokens
+        ):
+            self.opened.pop(token, None)
             return None
         # By position: a class that is called with keywords makes a dict of them first.
         return Session(opened.record, self, claims.issued_at, claims.expires_at, claims.generation)
@@ -101,12 +108,12 @@ class Opening(Keeper):
     def _keep(
         self, token: str, record: SessionRecord, claims: TokenClaims, version: object
     ) -> None:
-        if size_of(record.data) > _LARGEST_KEPT:
+        if len(record.data) > _MOST_VALUES or size_of(record.data) > _MOST_DATA:
             return
-        if len(self._opened) >= _KEPT:
-            self._opened = {}
+        if len(self.opened) >= _KEPT:
+            self.opened = {}
         until = min(claims.over_at, record.expires_at, record.unwritten_until(self.renew_seconds))
-        self._opened[token] = Opened(record, claims, version, until)
+        self.opened[token] = Opened(record, claims, self.tokens, version, until)
 
     async def ended(self, key: SessionKey) -> SessionEnded:
         """Return the error for a session that is absent, with the reason if it is remembered."""

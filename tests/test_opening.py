@@ -1,9 +1,18 @@
 """What was opened lately is seen at a glance, as long as that is what the store would say."""
 
-import pytest
+import asyncio
 
-from fastapi_memsession import MemoryStore, SessionEnded
-from fastapi_memsession.stores.base import SetValue
+import pytest
+from starlette.testclient import TestClient
+
+from fastapi_memsession import (
+    CurrentSession,
+    HeaderCarrier,
+    InvalidToken,
+    MemoryStore,
+    SessionEnded,
+)
+from fastapi_memsession.stores.base import DeleteValue, SetValue
 from tests.conftest import START
 
 
@@ -17,6 +26,8 @@ class Counting(MemoryStore):
     async def load(self, *arguments, **options):
         self.loads += 1
         return await super().load(*arguments, **options)
+
+    version = MemoryStore.version
 
 
 @pytest.fixture
@@ -136,10 +147,13 @@ async def test_what_is_kept_is_bounded(provider, store, token, monkeypatch):
     assert sum(provider.at_hand(each) is not None for each in tokens) <= 3
 
     key = (await provider.open(token)).record.key
-    large = [SetValue("large", b"1" * 3000)]
-    await store.change(key, large, now=START, max_bytes=9999)
-    await provider.open(token)
-    assert provider.at_hand(token) is None
+    for much in ({"large": b"1" * 3000}, {str(number): b"1" for number in range(100)}):
+        changes = [SetValue(name, value) for name, value in much.items()]
+        await store.change(key, changes, now=START, max_bytes=9999)
+        await provider.open(token)
+        assert provider.at_hand(token) is None
+        changes = [DeleteValue(name) for name in much]
+        await store.change(key, changes, now=START, max_bytes=9999)
 
 
 async def test_a_record_that_was_written_while_it_was_loaded_is_not_kept(provider, store, token):
@@ -157,3 +171,61 @@ async def test_a_record_that_was_written_while_it_was_loaded_is_not_kept(provide
     store.load = load
     assert provider.at_hand(login.tokens.access) is None
     assert await (await provider.open(login.tokens.access)).get("n") == 2
+
+
+async def test_a_store_that_looks_at_more_is_asked_each_time(make_app):
+    """Whoever writes a `load` of their own says by it who may come in."""
+
+    class Suspending(MemoryStore):
+        suspended = False
+
+        async def load(self, *arguments, **options):
+            return None if self.suspended else await super().load(*arguments, **options)
+
+    store = Suspending()
+    provider = make_app(store=store).state.sessions
+    token = (await provider.login("anna")).tokens.access
+    await provider.open(token)
+    assert provider.at_hand(token) is None
+    store.suspended = True
+    with pytest.raises(SessionEnded):
+        await provider.open(token)
+
+
+async def test_what_other_keys_verified_is_not_at_hand(provider, make_app, token):
+    """A token is read by the codec that there is now."""
+    other = make_app(jwt_key="another key of more than thirty-two bytes").state.sessions
+    provider.tokens = other.tokens
+    assert provider.at_hand(token) is None
+    with pytest.raises(InvalidToken):
+        await provider.open(token)
+
+
+@pytest.mark.parametrize("tells", [True, False])
+def test_a_request_reads_its_header_once(make_app, tells):
+    """Where the store can tell without being asked, and where it never can."""
+
+    class Carrier(HeaderCarrier):
+        reads = 0
+
+        def extract(self, connection):
+            self.reads += 1
+            return super().extract(connection)
+
+    class Asked(MemoryStore):
+        def version(self, key, now):
+            return None
+
+    carrier = Carrier()
+    app = make_app(store=None if tells else Asked(), carrier_object=carrier)
+
+    @app.get("/user")
+    async def user(session: CurrentSession):
+        return session.user_id
+
+    token = asyncio.run(app.state.sessions.login("anna")).tokens.access
+    client = TestClient(app, headers={"Authorization": f"Bearer {token}"})
+    assert client.get("/user").json() == "anna"
+    carrier.reads = 0
+    assert client.get("/user").json() == "anna"
+    assert carrier.reads == 1

@@ -67,6 +67,12 @@ class SessionStore(Protocol):
 
     waits: bool = True
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "load" in vars(cls) and "version" not in vars(cls):
+            # What is inherited knows nothing of what this one looks at.
+            cls.version = SessionStore.version  # type: ignore[method-assign]
+
     @abstractmethod
     async def open(self) -> None:
         """Get ready on the running event loop. Called once per start of an application.
@@ -127,7 +133,8 @@ class SessionStore(Protocol):
 
         Known without waiting, and compared by identity: as long as it is the same, a record that
         was loaded under it is what `load` would return, but for what time brings: expiry, and a use
-        that is to be written down. None, as here, if only `load` can tell.
+        that is to be written down. None, as here, if only `load` can tell; a subclass with a `load`
+        of its own has that, unless it has a version of its own as well.
         """
         return None
 
