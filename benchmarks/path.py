@@ -24,8 +24,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from benchmarks.asgi import call_often, request
 from benchmarks.contenders import nothing, ours
 from benchmarks.rounds import Times, Work, timed
-from fastapi_memsession import CurrentSession, setup_sessions
-from fastapi_memsession.connection import state_of
+from fastapi_memsession import CurrentSession, get_session, setup_sessions
 
 START = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"16")]}
 BODY = {"type": "http.response.body", "body": b'{"theme":"dark"}'}
@@ -82,15 +81,13 @@ async def connecting(scope: Scope, receive: Receive, send: Send) -> None:
 
 async def opening(scope: Scope, receive: Receive, send: Send) -> None:
     """Open the session, then answer."""
-    connection = Request(scope, receive, send)
-    await state_of(connection).open(connection)
+    await get_session(Request(scope, receive, send))
     await plain(scope, receive, send)
 
 
 async def reading(scope: Scope, receive: Receive, send: Send) -> None:
     """Open the session and read a value, then answer."""
-    connection = Request(scope, receive, send)
-    session = await state_of(connection).open(connection)
+    session = await get_session(Request(scope, receive, send))
     await session.get("theme")
     await plain(scope, receive, send)
 

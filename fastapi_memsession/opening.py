@@ -21,7 +21,7 @@ _KEPT = 1024  # sessions; then all are forgotten, which costs each of them one l
 _MOST_DATA, _MOST_VALUES = 2048, 32  # bytes, and how many
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for each that is loaded
 class Opened:
     """What an access token opened, and how long that is true.
 
