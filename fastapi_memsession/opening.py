@@ -41,7 +41,11 @@ class Opened:
 
 
 class Opening(Keeper):
-    """The part of a provider that opens sessions; see SessionProvider."""
+    """The part of a provider that opens sessions; see SessionProvider.
+
+    Attributes:
+        opened: what was opened lately, by token.
+    """
 
     tokens: TokenCodec
     refresh_carrier: TokenCarrier | None
@@ -49,7 +53,7 @@ class Opening(Keeper):
     renew_seconds: float
 
     def __init__(self) -> None:
-        self.opened: dict[str, Opened] = {}  # lately, by token
+        self.opened: dict[str, Opened] = {}
 
     def at_hand(self, token: str) -> Session | None:
         """Return the session of a token as `open` would, if it was opened lately; or None.
