@@ -43,7 +43,7 @@ class ConnectionState(SessionResponse):
             session = provider.at_hand(token) if token else None
         except SessionError:  # open() raises it as well, and tells
             return None
-        if session is not None:
+        if session is not None:  # as _adopt does, without a call: most requests come by here
             session.tellable = not self.started
             self.session = session
         return session
@@ -77,8 +77,7 @@ class ConnectionState(SessionResponse):
             else:
                 # A login, or another task that asked at the same time, may have been faster.
                 if self.session is None:
-                    loaded.tellable = not self.started
-                    self.session = loaded
+                    self._adopt(loaded)
                     self.peeked = not renew
                     return loaded
         session = self.session

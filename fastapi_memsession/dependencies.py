@@ -34,9 +34,8 @@ class GetOptionalSession(SessionScheme):
 
     async def __call__(self, connection: HTTPConnection) -> Session | None:
         """See the class."""
-        state = state_of(connection)
         try:
-            return state.at_hand(connection) or await state.open(connection)
+            return await get_session(connection)
         except NotAuthenticated:
             return None
 

@@ -8,7 +8,6 @@ has run out, the answer is the same. A store that cannot tell without being aske
 from dataclasses import dataclass
 
 from fastapi_memsession.carriers import TokenCarrier
-from fastapi_memsession.clock import Clock
 from fastapi_memsession.errors import SessionEnded, TokenExpired
 from fastapi_memsession.records import SessionKey, SessionRecord
 from fastapi_memsession.session import Session
@@ -49,7 +48,6 @@ class Opening(Keeper):
 
     tokens: TokenCodec
     refresh_carrier: TokenCarrier | None
-    clock: Clock
     renew_seconds: float
 
     def __init__(self) -> None:
