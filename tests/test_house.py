@@ -20,7 +20,7 @@ FLOORS = [
     ["stores.copies"],
     ["stores.base"],
     ["stores.changes", "stores.endings", "stores.expiry", "stores.siblings", "stores.packing"],
-    ["stores.redis_layout", "stores.redis_urls", "stores.shelf"],
+    ["stores.redis_layout", "stores.redis_lines", "stores.redis_urls", "stores.shelf"],
     ["stores.redis_client", "stores.redis_places"],
     ["stores.redis_calls", "stores.redis_listening", "stores.redis_locks", "stores.redis_tracking"],
     ["stores.memory", "stores.redis"],

@@ -26,28 +26,26 @@ class RedisCalls(RedisClients):
         """Run a script; see `run`."""
         return self.run(self._scripts[name], keys, *arguments, idempotent=idempotent)
 
-    async def fields(self, name: str) -> Mapping[bytes, bytes] | None:
+    async def fields(self, name: str) -> Mapping[bytes, bytes] | list[bytes] | None:
         """Return all fields of a hash, none of one that is absent, as its primary has them.
 
         None if this client would ask a replica, which may be behind.
         """
         if self.asks_replicas:
             return None
-        return await self.call(partial(self.client.hgetall, name), idempotent=True) or {}
+        return await self.ask("HGETALL", name) or {}
 
     async def some(self, name: str, *fields: str) -> list[Any] | None:
         """Return some fields of a hash; None if a key of that name is no hash."""
-        look = partial(self.client.hmget, name, list(fields))
-        return await self.call(look, idempotent=True)  # type: ignore[no-any-return]
+        return await self.ask("HMGET", name, *fields)  # type: ignore[no-any-return]
 
     async def ticket(self, name: str) -> None:
         """Make a key that is gone before a call that begins now or later is given up."""
-        make = partial(self.client.set, name, "", px=int(self.timeout * 1000))
-        await self.call(make, idempotent=True)
+        await self.ask("SET", name, "", "PX", int(self.timeout * 1000))
 
     async def members(self, index: str) -> list[str]:
         """Return the members of a sorted set, in its order."""
-        found = await self.call(lambda: self.client.zrange(index, 0, -1), idempotent=True)
+        found = await self.ask("ZRANGE", index, 0, -1)
         return [each.decode() for each in found or ()]
 
     async def keys(self, pattern: str) -> AsyncIterator[str]:

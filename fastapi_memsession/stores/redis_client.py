@@ -8,7 +8,8 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from functools import partial
 from importlib.resources import files
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from fastapi_memsession.errors import SettingsError, StoreUnavailable
 
 try:
     from redis import exceptions
-    from redis.asyncio import Redis, RedisCluster
+    from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
     from redis.asyncio.retry import Retry
     from redis.backoff import NoBackoff
 except ImportError:  # pragma: no cover - a test without the client runs in its own process
@@ -25,6 +26,7 @@ except ImportError:  # pragma: no cover - a test without the client runs in its 
         "Sessions in Redis need its client; run: pip install 'fastapi-memsession[redis]'"
     ) from None
 
+from fastapi_memsession.stores.redis_lines import Lines, abandon
 from fastapi_memsession.stores.redis_urls import MAX_CONNECTIONS, Client
 
 logger = logging.getLogger("fastapi_memsession")
@@ -48,6 +50,8 @@ class Script:
 
 class _OfOneLoop(NamedTuple):
     client: Client
+    lines: list[Lines]  # one, if all commands go to one server, by a client of ours
+    ask: Callable[..., Awaitable[Any]]
     asks_replicas: bool
     gate: asyncio.Semaphore  # some pools refuse a crowd instead of letting it wait: it waits here
     deadlines: Deadlines
@@ -94,17 +98,26 @@ class RedisClients:
             for gone in [each for each in list(self._clients) if each.is_closed()]:
                 abandoned = self._clients.pop(gone, None)
                 if abandoned is not None and self._owned:
-                    _abandon(abandoned.client)
-            client, gate = self._make(), asyncio.Semaphore(MAX_CONNECTIONS)
-            found = _OfOneLoop(client, _asks_replicas(client), gate, Deadlines(self.timeout))
-            self._clients[loop] = found
+                    _abandon(abandoned.client, abandoned.lines)
+            found = self._clients[loop] = self._new()
         return found
+
+    def _new(self) -> _OfOneLoop:
+        client = self._make()
+        pool: Any = getattr(client, "connection_pool", None)
+        alone = self._owned and type(pool) is BlockingConnectionPool  # and not behind a Sentinel
+        lines = [Lines(pool)] if alone else []
+        ask = lines[0].ask if alone else client.execute_command
+        gate = asyncio.Semaphore(
+            min(MAX_CONNECTIONS, getattr(pool, "max_connections", MAX_CONNECTIONS))
+        )
+        return _OfOneLoop(client, lines, ask, _asks_replicas(client), gate, Deadlines(self.timeout))
 
     async def aclose(self) -> None:
         """Close the client of the running loop; the next call makes a new one."""
         found = self._clients.pop(asyncio.get_running_loop(), None)
         if found is not None and self._owned:
-            for each in (found.client, *_sentinels(found.client)):
+            for each in (*found.lines, found.client, *_sentinels(found.client)):
                 await each.aclose()
 
     async def connect(self) -> None:
@@ -116,7 +129,7 @@ class RedisClients:
         client = self.client
         if isinstance(client, RedisCluster):
             await self.call(client.initialize, idempotent=True)
-        await self.call(client.ping, idempotent=True)
+        await self.ask("PING")
         try:
             found = await self.call(lambda: client.config_get("maxmemory-policy"), idempotent=True)
             saving = await self.call(lambda: client.config_get("appendonly"), idempotent=True)
@@ -171,9 +184,12 @@ class RedisClients:
         Raises:
             StoreUnavailable: the server did not answer in time, or cannot do it now.
         """
-        return await self.call(
-            lambda: self._evaluate(script, keys, arguments), idempotent=idempotent
-        )
+        evaluate = partial(self._evaluate, script, keys, arguments)
+        return await self.call(evaluate, idempotent=idempotent)
+
+    async def ask(self, *command: Any) -> Any:
+        """Give a command that is idempotent; see `run`. Client and server word answers apart."""
+        return await self.call(partial(self._of_this_loop().ask, *command), idempotent=True)
 
     async def call(self, command: Callable[[], Awaitable[Any]], *, idempotent: bool) -> Any:
         """Await what `command` returns, under the deadline; see `run`.
@@ -187,7 +203,7 @@ class RedisClients:
                 async with here.gate:
                     try:
                         return await self._attempt(command)
-                    except (exceptions.ConnectionError, exceptions.TimeoutError):
+                    except (exceptions.ConnectionError, exceptions.TimeoutError, TimeoutError):
                         if not idempotent or _times_asked_to_stop() > asked:
                             raise
                         return await self._attempt(command)
@@ -213,10 +229,11 @@ class RedisClients:
             raise exceptions.ConnectionError from None
 
     async def _evaluate(self, script: Script, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+        ask, rest = self._of_this_loop().ask, (len(keys), *keys, *arguments)
         try:
-            return await self.client.evalsha(script.sha, len(keys), *keys, *arguments)
+            return await ask("EVALSHA", script.sha, *rest)
         except exceptions.NoScriptError:
-            return await self.client.eval(script.text, len(keys), *keys, *arguments)
+            return await ask("EVAL", script.text, *rest)
 
 
 @contextmanager
@@ -269,11 +286,9 @@ def _sentinels(client: Client) -> list[Redis]:
     return list(getattr(getattr(pool, "sentinel_manager", None), "sentinels", ()))
 
 
-def _abandon(client: Client) -> None:
-    """Close the sockets of a client whose loop is gone, so that no file stays open.
-
-    Nothing public does that without the loop; a test client makes a loop for each request.
-    """
+def _abandon(client: Client, lines: list[Lines]) -> None:
+    for each in lines:
+        abandon(each.idle)
     pools: list[Any]
     if isinstance(client, RedisCluster):
         pools = [*client.get_nodes(), *client.nodes_manager.startup_nodes.values()]
@@ -282,16 +297,4 @@ def _abandon(client: Client) -> None:
         pools = [each.connection_pool for each in (client, *_sentinels(client))]
     for pool in pools:
         free = getattr(pool, "_available_connections", None) or getattr(pool, "_free", None) or ()
-        for connection in free:
-            writer, connection._writer, connection._reader = connection._writer, None, None
-            if writer is not None:  # pragma: no branch - else it was closed before
-                _close_without_loop(writer.transport)
-
-
-def _close_without_loop(transport: Any) -> None:
-    with suppress(RuntimeError):  # "Event loop is closed": noted as closing all the same
-        transport.close()
-    opened = getattr(transport, "_sock", None)
-    if opened is not None:  # pragma: no branch - else it is uvloop's, or was closed before
-        transport._sock = None
-        opened.close()
+        abandon(free)

@@ -81,6 +81,13 @@ async def refuses(store, made, match):
         await in_time(store.open())
 
 
+async def until(happened):
+    """Let others go on until something has happened."""
+    async with asyncio.timeout(PATIENCE):
+        while not happened():  # noqa: ASYNC110 - nobody sets an event for it
+            await asyncio.sleep(0)
+
+
 async def until_it_works(call):
     """Try again until there is an answer, and return it."""
     while True:

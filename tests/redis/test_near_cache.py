@@ -13,7 +13,7 @@ from fastapi_memsession.stores.base import SetValue
 from fastapi_memsession.stores.near import NearStore
 from fastapi_memsession.stores.redis import RedisStore
 from tests.conftest import START
-from tests.redis.calls import PATIENCE, TIMEOUT, add_one, delete, in_time, keep, load
+from tests.redis.calls import PATIENCE, TIMEOUT, add_one, delete, in_time, keep, load, until
 from tests.redis.relay import Relay
 from tests.redis.test_loops import open_files
 from tests.redis_server import RedisServer, wait_until
@@ -68,12 +68,6 @@ async def look(store, key, *, now=START, renew=None, generation=0):
 async def number(store, key):
     """Return the number in a session, as a request sees it."""
     return int((await look(store, key)).data["n"])
-
-
-async def until(happened):
-    async with asyncio.timeout(PATIENCE):
-        while not happened():  # noqa: ASYNC110 - nobody sets an event for it
-            await asyncio.sleep(0)
 
 
 def loads(server):

@@ -1,0 +1,135 @@
+"""The connections over which commands go to one server: few, used again, and never mixed up."""
+
+import asyncio
+from contextlib import suppress
+
+import pytest
+from redis.asyncio import BlockingConnectionPool, Redis
+
+from fastapi_memsession import StoreUnavailable
+from fastapi_memsession.stores.redis import RedisStore
+from tests.redis.calls import PATIENCE, add_one, keep, load, number_of, opened, until
+from tests.redis.relay import Relay
+from tests.redis_server import RedisServer
+
+
+@pytest.fixture
+def server(redis_folder, tmp_path):
+    """A server of the test's own, whose connections are those of the test."""
+    with RedisServer(tmp_path / "redis") as server:
+        yield server
+
+
+@pytest.fixture
+async def relay(server):
+    async with Relay(server) as relay:
+        yield relay
+
+
+async def held(relay, store, key):
+    """Begin a load whose answer is held back."""
+    relay.hold()
+    loading = asyncio.create_task(load(store, key))
+    await until(lambda: relay.holds)
+    return loading
+
+
+def connections(server):
+    """Count those that are open, but for the one that asks."""
+    return server.command("CLIENT", "LIST").count("id=") - 1
+
+
+async def test_commands_that_follow_each_other_use_one_connection(server, store, kept):
+    """However many there are."""
+    before = connections(server)
+    for _ in range(50):
+        await add_one(store, kept.key)
+        await load(store, kept.key)
+    assert connections(server) == before
+
+
+async def test_a_connection_that_was_closed_is_not_written_to(server, store, kept):
+    """So even what cannot be tried again does not fail, once that was seen."""
+    async with opened(server.url) as other:
+        for number in range(1, 20):
+            server.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            await load(other, kept.key)  # meanwhile the event loop sees it
+            assert await add_one(store, kept.key) == number
+
+
+@pytest.mark.parametrize("most", [1, 3])
+async def test_there_are_never_more_connections_than_the_address_allows(server, record, most):
+    """Apart from the one of the client's own pool, which looks at the server's settings."""
+    async with opened(f"{server.url}?max_connections={most}", timeout=PATIENCE) as store:
+        key = await keep(store, record(n=b"0"))
+        await asyncio.gather(*(add_one(store, key) for _ in range(200)))
+        assert connections(server) == most + 1
+        assert await number_of(store, key) == 200
+
+
+async def test_a_closed_store_leaves_no_connection_open(server, record):
+    """Nor does a call that was under way: it gets its answer first."""
+    async with Relay(server) as relay:
+        store = RedisStore(relay.url, timeout=PATIENCE)
+        await store.open()
+        key = await keep(store, record(n=b"0"))
+        loading = await held(relay, store, key)
+        await store.aclose()
+        relay.release()
+        assert (await loading).data == {"n": b"0"}
+        await until(lambda: not connections(server))
+
+
+async def test_an_answer_that_is_late_is_nobody_elses(server, relay, record):
+    """Who gives up takes the connection along, and the next caller has another."""
+    async with opened(relay.url, timeout=PATIENCE) as store:
+        one, other = [await keep(store, record(n=n)) for n in (b"1", b"2")]
+        loading = await held(relay, store, one)
+        loading.cancel()
+        with suppress(asyncio.CancelledError):
+            await loading
+        assert await number_of(store, other) == 2
+        relay.release()
+        assert [await number_of(store, key) for key in (one, other, one)] == [1, 2, 1]
+
+
+async def test_a_connection_that_says_nothing_is_given_half_the_time(relay, record):
+    """Then a load is tried on another one; a write is not, which may have been done."""
+    async with opened(relay.url, timeout=0.4) as store:
+        key = await keep(store, record(n=b"0"))
+        relay.hold()
+        assert await load(store, key)
+        relay.hold()
+        with pytest.raises(StoreUnavailable):
+            await add_one(store, key)
+
+
+async def test_the_address_may_give_another_time(relay, record):
+    """As an option of the client."""
+    async with opened(f"{relay.url}?socket_timeout=0.05", timeout=PATIENCE) as store:
+        key = await keep(store, record(n=b"0"))
+        relay.hold()
+        assert await load(store, key)
+
+
+async def test_a_client_of_ones_own_is_asked_itself(server, record):
+    """Whoever watches what goes through it, sees all of it."""
+    asked = []
+
+    class Watched(Redis):
+        async def execute_command(self, *command, **options):
+            asked.append(command[0])
+            return await super().execute_command(*command, **options)
+
+    client = Watched.from_pool(BlockingConnectionPool.from_url(server.url))
+    store = RedisStore(client)
+    await load(store, await keep(store, record()))
+    assert asked == ["EVALSHA", "EVAL", "HGETALL"]
+    await client.aclose()
+
+
+async def test_behind_a_sentinel_the_clients_pool_is_asked():
+    """It is told of a new primary, and drops the connections to the old one."""
+    store = RedisStore("redis+sentinel://127.0.0.1:1/main")
+    here = store._clients._of_this_loop()
+    assert (here.lines, here.ask) == ([], here.client.execute_command)
