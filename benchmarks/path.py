@@ -123,8 +123,8 @@ async def main() -> None:
 
     scope = request("GET", "/theme", *full.credential)
     connection = HTTPConnection(scope)
-    token = provider.carrier.extract(connection).token
-    session = await provider.open(token)
+    token, shown = provider.carrier.extract(connection).token, provider.shown(scope)
+    session = await provider.open(token, shown=shown)
     key, now = session.record.key, provider.clock()
     load = partial(
         provider.store.load, key, now=now, renew_interval=provider.renew_seconds, generation=0
@@ -149,7 +149,7 @@ async def main() -> None:
     steps: dict[str, Work] = {
         "an empty step": _sync(lambda: None),
         "carrier.extract": _sync(partial(provider.carrier.extract, connection)),
-        "provider.at_hand: opened lately": _sync(partial(provider.at_hand, token)),
+        "provider.at_hand: opened lately": _sync(partial(provider.at_hand, shown)),
         "provider.open: decode, load, Session": _async(partial(provider.open, token)),
         "tokens.decode, seen before": _sync(partial(provider.tokens.decode, token)),
         "tokens.read, verified anew": _sync(partial(provider.tokens.read, token)),

@@ -17,7 +17,8 @@ know of each other; none looks further down:
     deadline.py       a time within which a block must end
     tokens.py         claims to JWT and back; the only importer of jose
     strangers.py      says, while you develop, that another process signed a token
-    carriers.py       how a token travels: header, cookie, both
+    carriers.py       how a token travels: header, cookie
+    composite.py      several carriers as one
     stores/           the store contract, and the stores that keep it
     unbroken.py       work that is done to its end
     interruption.py   interrupts a block of code
@@ -51,13 +52,8 @@ A request walks: middleware -> dependencies -> connection -> provider -> carrier
 stores -> session.
 """
 
-from fastapi_memsession.carriers import (
-    CompositeCarrier,
-    CookieCarrier,
-    Credential,
-    HeaderCarrier,
-    TokenCarrier,
-)
+from fastapi_memsession.carriers import CookieCarrier, Credential, HeaderCarrier, TokenCarrier
+from fastapi_memsession.composite import CompositeCarrier
 from fastapi_memsession.dependencies import (
     CurrentSession,
     OptionalSession,

@@ -5,8 +5,7 @@ handshake are one to it. Tokens are never read from a URL: addresses end up in l
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Protocol, runtime_checkable
 
@@ -35,12 +34,6 @@ class Credential:
     token: str = field(repr=False)
     ambient: bool = False
     others: tuple[str, ...] = field(default=(), repr=False)
-
-
-# A client sends the same header with each request: what a carrier read lately it knows again,
-# whole headers with whatever else they hold.
-_REMEMBERED = 1024  # headers
-_LONGEST_REMEMBERED = 4096  # bytes of one: nobody can fill the memory with longer ones
 
 
 @runtime_checkable
@@ -109,10 +102,9 @@ class HeaderCarrier:
         self.vary = (name,)
         self.subprotocols = () if subprotocol is None else (subprotocol,)
         self._name = name
-        self._wire_name = name.lower().encode("ascii")
+        self.headers = frozenset({name.lower().encode("ascii")})
         self._scheme = scheme.lower()
         self._prefix = f"{scheme} " if name.lower() == "authorization" else ""
-        self._recall = lru_cache(_REMEMBERED)(self._read)
 
     @property
     def security_schemes(self) -> dict[str, dict[str, str]]:
@@ -125,10 +117,10 @@ class HeaderCarrier:
     def extract(self, connection: HTTPConnection) -> Credential | None:
         """Return the token of the header; None without it, or if another scheme is used there."""
         found: Credential | None = None
-        scope, wire_name = connection.scope, self._wire_name
+        scope = connection.scope
         for name, value in scope["headers"]:
-            if name == wire_name:
-                read = (self._recall if len(value) <= _LONGEST_REMEMBERED else self._read)(value)
+            if name in self.headers:
+                read = self._read(value)
                 if read and found and read != found:
                     raise CredentialConflict(f"Two {self._name} headers carry different tokens.")
                 found = read or found
@@ -173,6 +165,7 @@ class CookieCarrier:
 
     ambient = True
     vary = ("Cookie",)
+    headers = frozenset({b"cookie"})
 
     def __init__(
         self,
@@ -194,7 +187,6 @@ class CookieCarrier:
         if http_only:
             attributes.append("HttpOnly")
         self._attributes = "; ".join(attributes)
-        self._recall = lru_cache(_REMEMBERED)(self._read)
 
     @property
     def security_schemes(self) -> dict[str, dict[str, str]]:
@@ -210,8 +202,8 @@ class CookieCarrier:
         """
         found: Credential | None = None
         for name, value in connection.scope["headers"]:
-            if name == b"cookie":
-                read = (self._recall if len(value) <= _LONGEST_REMEMBERED else self._read)(value)
+            if name in self.headers:
+                read = self._read(value)
                 if read and found:
                     raise self._conflict()
                 found = read or found
@@ -248,52 +240,3 @@ class CookieCarrier:
 
     def _set(self, headers: MutableHeaders, value: str, max_age: int) -> None:
         headers.append("Set-Cookie", f"{self._name}={value}; Max-Age={max_age}; {self._attributes}")
-
-
-class CompositeCarrier:
-    """Several carriers at once: each gets the token, and any of them may bring it.
-
-    Args:
-        carriers: in the order in which they are asked.
-    """
-
-    def __init__(self, *carriers: TokenCarrier) -> None:
-        self._carriers = carriers
-        self.ambient = any(carrier.ambient for carrier in carriers)
-        self.vary = tuple(name for carrier in carriers for name in carrier.vary)
-
-    @property
-    def subprotocols(self) -> tuple[str, ...]:
-        """The names that stand before a token that is offered as a subprotocol."""
-        known = [getattr(carrier, "subprotocols", ()) for carrier in self._carriers]
-        return tuple(name for names in known for name in names)
-
-    @property
-    def security_schemes(self) -> dict[str, dict[str, str]]:
-        """What OpenAPI says of those that it knows."""
-        known = [getattr(carrier, "security_schemes", {}) for carrier in self._carriers]
-        return {name: scheme for schemes in known for name, scheme in schemes.items()}
-
-    def extract(self, connection: HTTPConnection) -> Credential | None:
-        """Return the first credential, with the tokens of others that differ.
-
-        In a browser the tabs share cookies, but not what each keeps for a header.
-        """
-        found: Credential | None = None
-        for carrier in self._carriers:
-            credential = carrier.extract(connection)
-            if found is None:
-                found = credential
-            elif credential is not None and credential.token != found.token:
-                found = replace(found, others=(*found.others, credential.token))
-        return found
-
-    def inject(self, headers: MutableHeaders, token: str, *, max_age: int) -> None:
-        """Let every carrier put the token into the headers."""
-        for carrier in self._carriers:
-            carrier.inject(headers, token, max_age=max_age)
-
-    def clear(self, headers: MutableHeaders) -> None:
-        """Let every carrier make the client forget."""
-        for carrier in self._carriers:
-            carrier.clear(headers)

@@ -34,18 +34,20 @@ class ConnectionState(SessionResponse):
 
     def at_hand(self, connection: HTTPConnection) -> Session | None:
         """Return the session as `open` would, if that needs no waiting; None says nothing."""
+        if self.connection is not None:
+            return None
         provider = self.provider
-        if self.connection is not None or not provider.opened:
+        session = provider.at_hand(provider.shown(connection.scope))
+        if session is None:
             return None
+        if provider.carrier.ambient:
+            try:
+                refuse_cross_origin(connection, provider.settings.trusted_origins)
+            except CrossOriginRefused:  # open() looks whether this one came by itself
+                return None
         self.touch(connection)
-        try:
-            token = self._token(connection, provider.carrier)
-            session = provider.at_hand(token) if token else None
-        except SessionError:  # open() raises it as well, and tells
-            return None
-        if session is not None:  # as _adopt does, without a call: most requests come by here
-            session.tellable = not self.started
-            self.session = session
+        session.tellable = not self.started
+        self.session = session
         return session
 
     async def open(self, connection: HTTPConnection, *, renew: bool = True) -> Session:
@@ -68,7 +70,8 @@ class ConnectionState(SessionResponse):
                 token = self._token(connection, provider.carrier)
                 if token is None:
                     raise NotAuthenticated
-                loaded = await provider.open(token, renew=renew)
+                shown = provider.shown(connection.scope)
+                loaded = await provider.open(token, renew=renew, shown=shown)
             except SessionError as error:
                 await provider.events.refused(error)
                 if not isinstance(error, NotAuthenticated):
@@ -141,10 +144,7 @@ class ConnectionState(SessionResponse):
         if session is None or session.destroyed or session.record.key != login.session.record.key:
             return self._adopt(login.session)
         # Whoever has the session already, has this one: what they do to it is to be told.
-        claims = login.session.claims
-        session.retold(
-            login.session.record, issued_at=claims.issued_at, expires_at=claims.expires_at
-        )
+        session.retold(login.session.record, login.session.told)
         self.peeked = False
         return session
 

@@ -5,7 +5,7 @@ needs no new one. With them it lives shortly, and a refresh token buys the next 
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from starlette.datastructures import MutableHeaders
 
@@ -17,12 +17,13 @@ from fastapi_memsession.tokens import TokenCodec
 
 @dataclass(slots=True)
 class Issue:
-    """Tokens, the response headers that bring them, and the times that the access token says."""
+    """Tokens, the response headers that bring them, and what the access token says; see Told."""
 
     tokens: TokenPair
     headers: MutableHeaders = field(repr=False)
     issued_at: int
     expires_at: int
+    generation: int
 
 
 class TokenIssuer:
@@ -82,8 +83,7 @@ class TokenIssuer:
         )
         max_age = math.ceil(record.deadline - now)
         self._refresh_carrier.inject(issue.headers, refresh, max_age=max_age)
-        pair = TokenPair(issue.tokens.access, refresh)
-        return Issue(pair, issue.headers, issue.issued_at, issue.expires_at)
+        return replace(issue, tokens=TokenPair(issue.tokens.access, refresh))
 
     def issue_access(self, record: SessionRecord, *, now: float) -> Issue:
         """Issue an access token alone; raises as `issue` does."""
@@ -99,7 +99,8 @@ class TokenIssuer:
         )
         headers = MutableHeaders()
         self._carrier.inject(headers, token, max_age=math.ceil(expires_at - now))
-        return Issue(TokenPair(token), headers, math.floor(now), math.ceil(expires_at))
+        issued_at, expires_at = math.floor(now), math.ceil(expires_at)
+        return Issue(TokenPair(token), headers, issued_at, expires_at, record.generation)
 
     def clear(self, headers: MutableHeaders) -> None:
         """Make the client forget every token, where response headers can do that."""

@@ -63,7 +63,8 @@ class ConnectionMiddleware:
             if ours is not None:
                 send = _choosing(ours, send)
         try:
-            await self.app(scope, receive, send)
+            app = self.app  # CPython 3.11 calls what it has read faster than what it reads to call
+            await app(scope, receive, send)
         except SessionError as error:
             # From a middleware: what is further inside has been answered there.
             if state.started:

@@ -1,13 +1,16 @@
 """Opening the session of an access token, and seeing at a glance that nothing has changed since.
 
-A client comes again with the same token, and finds its session as it was. Whoever opens one keeps
+A client comes again with the same header, and finds its session as it was. Whoever opens one keeps
 what came of it beside the store's version of the record; as long as that is the same, and no time
 has run out, the answer is the same. A store that cannot tell without being asked has no version.
 """
 
 from dataclasses import dataclass
 
+from starlette.types import Scope
+
 from fastapi_memsession.carriers import TokenCarrier
+from fastapi_memsession.composite import headers_of
 from fastapi_memsession.errors import SessionEnded, TokenExpired
 from fastapi_memsession.records import SessionKey, SessionRecord
 from fastapi_memsession.session import Session
@@ -18,6 +21,7 @@ from fastapi_memsession.values import size_of
 _KEPT = 1024  # sessions; then all are forgotten, which costs each of them one load
 # Until then they are kept, also if they have ended: so only small ones are.
 _MOST_DATA, _MOST_VALUES = 2048, 32  # bytes, and how many
+_LONGEST = 4096  # bytes of a header
 
 
 @dataclass(slots=True)  # not frozen: one is made for each that is loaded
@@ -43,41 +47,56 @@ class Opening(Keeper):
     """The part of a provider that opens sessions; see SessionProvider.
 
     Attributes:
-        opened: what was opened lately, by token.
+        opened: what was opened lately, by what the client had shown.
     """
 
     tokens: TokenCodec
     refresh_carrier: TokenCarrier | None
     renew_seconds: float
 
-    def __init__(self) -> None:
-        self.opened: dict[str, Opened] = {}
+    def __init__(self, carrier: TokenCarrier) -> None:
+        self._headers = headers_of(carrier)
+        self.opened: dict[bytes, Opened] = {}
 
-    def at_hand(self, token: str) -> Session | None:
-        """Return the session of a token as `open` would, if it was opened lately; or None.
+    def shown(self, scope: Scope) -> bytes | None:
+        """Return the one header of a request that says which session is meant.
+
+        None if there is none, if there are several, or if the carrier looks at more than that.
+        """
+        headers, found = self._headers, None
+        for name, value in scope["headers"]:
+            if name in headers:
+                if found is not None:
+                    return None
+                found = value if len(headers) == 1 else name + b":" + value
+        return found if scope["type"] == "http" else None
+
+    def at_hand(self, shown: bytes | None) -> Session | None:
+        """Return the session as `open` would, if it was opened lately by the same header; or None.
 
         None says nothing: ask `open`.
         """
-        opened = self.opened.get(token)
-        if opened is None:
+        opened = None if shown is None else self.opened.get(shown)
+        if shown is None or opened is None:
             return None
-        claims, now = opened.claims, self.clock.now()
+        read_clock = self.clock.now
+        claims, now = opened.claims, read_clock()
         if (
             now >= opened.until
             or self.store.version(claims.key, now) is not opened.version
             or opened.tokens is not self.tokens
         ):
-            self.opened.pop(token, None)
+            self.opened.pop(shown, None)
             return None
-        # By position: a class that is called with keywords makes a dict of them first.
-        return Session(opened.record, self, claims.issued_at, claims.expires_at, claims.generation)
+        return Session(opened.record, self, claims)
 
-    async def open(self, token: str, *, renew: bool = True) -> Session:
+    async def open(self, token: str, *, renew: bool = True, shown: bytes | None = None) -> Session:
         """Return the live session of an access token, renewed if it is time to.
 
         Args:
             token: the text of the token.
             renew: False for a look that is no use, and extends nothing.
+            shown: the header that brought it, and nothing else, if the client is to be known again.
 
         Raises:
             InvalidToken: the token does not verify; the store was not asked.
@@ -100,22 +119,22 @@ class Opening(Keeper):
         )
         if record is None:
             raise await self.ended(claims.key)
-        session = Session(record, self, claims.issued_at, claims.expires_at, claims.generation)
+        session = Session(record, self, claims)
         if record.claims != claims.data:
             session.untold = True
-        elif version is not None:
-            self._keep(token, record, claims, version)
+        elif version is not None and shown is not None and len(shown) <= _LONGEST:
+            self._keep(shown, record, claims, version)
         return session
 
     def _keep(
-        self, token: str, record: SessionRecord, claims: TokenClaims, version: object
+        self, shown: bytes, record: SessionRecord, claims: TokenClaims, version: object
     ) -> None:
         if len(record.data) > _MOST_VALUES or size_of(record.data) > _MOST_DATA:
             return
         if len(self.opened) >= _KEPT:
             self.opened = {}
         until = min(claims.over_at, record.expires_at, record.unwritten_until(self.renew_seconds))
-        self.opened[token] = Opened(record, claims, self.tokens, version, until)
+        self.opened[shown] = Opened(record, claims, self.tokens, version, until)
 
     async def ended(self, key: SessionKey) -> SessionEnded:
         """Return the error for a session that is absent, with the reason if it is remembered."""

@@ -72,7 +72,7 @@ class SessionProvider(Opening):
         tokens: TokenCodec,
         clock: Clock = system_clock,
     ) -> None:
-        super().__init__()
+        super().__init__(carrier)
         self.settings = settings
         self.store = store
         self.carrier = carrier
@@ -168,7 +168,7 @@ class SessionProvider(Opening):
         if after is None:
             return None
         issue = self.issuer.issue(after, now=now)
-        session.retold(after, issued_at=issue.issued_at, expires_at=issue.expires_at)
+        session.retold(after, issue)
         return issue.headers
 
     async def tell_renamed(self, before: SessionKey, after: SessionKey) -> None:
@@ -246,8 +246,7 @@ class SessionProvider(Opening):
 
     def _issued(self, record: SessionRecord, now: float) -> Login:
         issue = self.issuer.issue(record, now=now)
-        session = Session(record, self, issue.issued_at, issue.expires_at, record.generation)
-        return Login(session, issue.tokens, issue.headers)
+        return Login(Session(record, self, issue), issue.tokens, issue.headers)
 
     def _claims_editor(self) -> ClaimsEditor:
         # Made when it is needed: tests exchange the store.

@@ -6,7 +6,7 @@ Every time is a number of seconds since the epoch, by the application's clock.
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from fastapi_memsession.errors import EndReason
 
@@ -83,6 +83,25 @@ class TokenPair:
 
     access: str = field(repr=False)
     refresh: str | None = field(default=None, repr=False)
+
+
+class Told(Protocol):
+    """What an access token says, besides whose session it opens."""
+
+    @property
+    def issued_at(self) -> int:
+        """Whole seconds since the epoch."""
+        ...
+
+    @property
+    def expires_at(self) -> int:
+        """Whole seconds since the epoch; from then on the token is refused."""
+        ...
+
+    @property
+    def generation(self) -> int:
+        """Which of the session's tokens it is; see `SessionRecord`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,8 @@ class SessionResponse:
 
     def __init__(self, provider: SessionProvider, answers: Answers, send: Send) -> None:
         self.provider = provider
-        self.began = provider.clock.now()
+        now = provider.clock.now
+        self.began = now()
         self._answers = answers
         self.forward = send
         self.started = False
@@ -106,8 +107,9 @@ class SessionResponse:
 
     def send(self, message: Message) -> Awaitable[None]:
         """Pass a message on, with our headers if it starts the response."""
+        forward = self.forward
         if self.started or message["type"] not in _STARTS:
-            return self.forward(message)
+            return forward(message)
         connection = self.connection
         if connection is not None:
             session = self.session
@@ -115,12 +117,12 @@ class SessionResponse:
                 if session is not None and session.pending_id is not None:
                     # Under its new id the session is lost unless the client hears of it. Who is
                     # cancelled waits neither for the store nor for anybody who does not read.
-                    return unbroken(self._start_renamed(message, connection, self.forward))
-                return self._start(message, connection, self.forward)
+                    return unbroken(self._start_renamed(message, connection, forward))
+                return self._start(message, connection, forward)
             session.tellable = False  # a session was used, and there is no more to tell
             _add_headers(message, (), self.provider.issuer)
         self.started = True
-        return self.forward(message)
+        return forward(message)
 
     async def _start_renamed(
         self, message: Message, connection: HTTPConnection, forward: Send
@@ -182,7 +184,7 @@ class SessionResponse:
             issuer, now = provider.issuer, provider.clock()
             if pending.headers is None:
                 # Of the generation that the client has: the next one may not have reached it.
-                known = session.record._replace(generation=session.generation)
+                known = session.record._replace(generation=session.told.generation)
                 pending.headers = issuer.issue_access(known, now=now).headers
             else:
                 pending.headers = issuer.issue(session.record, now=now).headers

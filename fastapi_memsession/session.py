@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 from typing import Generic
 
 from fastapi_memsession.errors import SessionEnded, SessionUsageError
-from fastapi_memsession.records import Claims, SessionRecord, new_session_id
+from fastapi_memsession.records import Claims, SessionRecord, Told, new_session_id
 from fastapi_memsession.session_data import Keeper, held_leases
 from fastapi_memsession.session_life import SessionLife
 from fastapi_memsession.shapes import DataT
@@ -28,26 +28,14 @@ class Session(SessionLife, Generic[DataT]):
     Times are seconds since the epoch.
     """
 
-    __slots__ = (
-        "_confirmed_at", "_next_id", "_token_expires_at", "_token_issued_at", "generation",
-        "tellable", "untold",
-    )  # fmt: skip
+    __slots__ = ("_confirmed_at", "_next_id", "tellable", "told", "untold")
 
-    def __init__(
-        self,
-        record: SessionRecord,
-        keeper: Keeper,
-        issued_at: int,
-        expires_at: int,
-        generation: int,
-    ) -> None:
+    def __init__(self, record: SessionRecord, keeper: Keeper, told: Told) -> None:
         self._record = record
         self._data = record.data
         self._keeper = keeper
         self._destroyed = False
-        self._token_issued_at = issued_at
-        self._token_expires_at = expires_at
-        self.generation = generation  # of the tokens that the client is known to have
+        self.told = told  # by the token that the client is known to have
         self._confirmed_at: float | None = None
         self._next_id: str | None = None
         self.moved = False
@@ -76,7 +64,7 @@ class Session(SessionLife, Generic[DataT]):
         """Who the session belongs to, with small facts: those given at login, or updated since."""
         record = self._record
         return Claims(
-            record.user_id, dict(record.claims), self._token_issued_at, self._token_expires_at
+            record.user_id, dict(record.claims), self.told.issued_at, self.told.expires_at
         )
 
     @property
@@ -237,11 +225,10 @@ class Session(SessionLife, Generic[DataT]):
         """The id that the session gets when the response starts. For the provider."""
         return self._next_id
 
-    def retold(self, record: SessionRecord, *, issued_at: int, expires_at: int) -> None:
-        """Go on with new tokens, of these times. For the provider."""
+    def retold(self, record: SessionRecord, told: Told) -> None:
+        """Go on with new tokens. For the provider."""
         self._take(record)
-        self._token_issued_at, self._token_expires_at = issued_at, expires_at
-        self.generation = record.generation
+        self.told = told
         if record.session_id == self._next_id:
             self._next_id = self._confirmed_at = None
         self.moved, self.untold = False, self._next_id is not None

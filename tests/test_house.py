@@ -17,7 +17,7 @@ FLOORS = [
     ["checks", "deadline", "records", "threads", "unbroken", "values"],
     ["audit", "events", "settings", "shapes"],
     ["tokens", "carriers", "logins", "stores", "stores.verbs", "stores.leases", "stores.listeners"],
-    ["stores.copies"],
+    ["stores.copies", "composite"],
     ["stores.base"],
     ["stores.changes", "stores.endings", "stores.expiry", "stores.siblings", "stores.packing"],
     ["stores.redis_layout", "stores.redis_lines", "stores.redis_urls", "stores.shelf"],
@@ -69,6 +69,8 @@ DOORS = {
     "pydantic_settings": {"settings"},
     "starlette": {
         "carriers",
+        "composite",
+        "opening",
         "issuer",
         "openapi",
         "provider",

@@ -48,32 +48,45 @@ def provider(make_provider):
     return make_provider()
 
 
+def scope(token, *headers):
+    return {"type": "http", "headers": [(b"authorization", f"Bearer {token}".encode()), *headers]}
+
+
+def at_hand(provider, token):
+    """Return the session of a client that shows its token as before; None says nothing."""
+    return provider.at_hand(provider.shown(scope(token)))
+
+
+async def opened(provider, token, **options):
+    return await provider.open(token, shown=provider.shown(scope(token)), **options)
+
+
 @pytest.fixture
 async def token(provider):
     """A token that opened its session before."""
     login = await provider.login("anna", claims={"role": "editor"}, data={"n": 1})
-    await provider.open(login.tokens.access)
+    await opened(provider, login.tokens.access)
     return login.tokens.access
 
 
 async def test_the_store_is_not_asked_again(provider, store, token):
     """And the session is all that it was."""
-    opened, loads = await provider.open(token), store.loads
-    at_hand = provider.at_hand(token)
+    before, loads = await opened(provider, token), store.loads
+    found = at_hand(provider, token)
     assert store.loads == loads
-    assert at_hand is not opened
-    assert at_hand.record == opened.record
-    assert at_hand.claims == opened.claims
-    assert await at_hand.get("n") == 1
+    assert found is not before
+    assert found.record == before.record
+    assert found.claims == before.claims
+    assert await found.get("n") == 1
 
 
 async def test_each_request_has_a_session_of_its_own(provider, token):
     """What one wrote, the next one sees; what one sees does not change under it."""
-    one, other = provider.at_hand(token), provider.at_hand(token)
+    one, other = at_hand(provider, token), at_hand(provider, token)
     await one.set("n", 2)
     assert (await one.get("n"), await other.get("n")) == (2, 1)
-    assert provider.at_hand(token) is None
-    assert await (await provider.open(token)).get("n") == 2
+    assert at_hand(provider, token) is None
+    assert await (await opened(provider, token)).get("n") == 2
 
 
 @pytest.mark.parametrize(
@@ -88,18 +101,18 @@ async def test_each_request_has_a_session_of_its_own(provider, token):
 )
 async def test_what_has_ended_is_not_at_hand(provider, token, end):
     """Whoever ended it, from that moment on."""
-    await end(provider, provider.at_hand(token).record.key)
-    assert provider.at_hand(token) is None
+    await end(provider, at_hand(provider, token).record.key)
+    assert at_hand(provider, token) is None
     with pytest.raises(SessionEnded):
-        await provider.open(token)
+        await opened(provider, token)
 
 
 async def test_a_token_that_says_something_else_is_not_at_hand(provider, token):
     """Its client is to be told the claims that the session has now, each time until it knows."""
     await provider.update_claims("anna", role="viewer")
     for _ in range(2):
-        assert provider.at_hand(token) is None
-        session = await provider.open(token)
+        assert at_hand(provider, token) is None
+        session = await opened(provider, token)
         assert (session.untold, session.claims.data) == (True, {"role": "viewer"})
 
 
@@ -121,19 +134,19 @@ async def test_time_that_has_run_out_is_seen(make_provider, clock, values, times
     token = (await provider.login("anna")).tokens.access
     clock.now = START + used
     for _ in range(2):
-        await provider.open(token)
+        await opened(provider, token)
     for later, found in ((over - 0.01, True), (over, False)):
         clock.now = START + later
-        assert (provider.at_hand(token) is not None) is found
+        assert (at_hand(provider, token) is not None) is found
 
 
 async def test_a_look_is_no_use(provider, clock, token):
     """Peeking extends nothing, and does not keep a use from being written down."""
     login = await provider.login("bert")
     clock.advance(provider.renew_seconds)
-    await provider.open(login.tokens.access, renew=False)
-    assert provider.at_hand(login.tokens.access) is None
-    used = await provider.open(login.tokens.access)
+    await opened(provider, login.tokens.access, renew=False)
+    assert at_hand(provider, login.tokens.access) is None
+    used = await opened(provider, login.tokens.access)
     assert used.last_seen_at == clock()
 
 
@@ -142,16 +155,16 @@ async def test_what_is_kept_is_bounded(provider, store, token, monkeypatch):
     monkeypatch.setattr("fastapi_memsession.opening._KEPT", 3)
     tokens = [(await provider.login(f"user-{number}")).tokens.access for number in range(7)]
     for each in tokens:
-        await provider.open(each)
-        assert provider.at_hand(each)
-    assert sum(provider.at_hand(each) is not None for each in tokens) <= 3
+        await opened(provider, each)
+        assert at_hand(provider, each)
+    assert sum(at_hand(provider, each) is not None for each in tokens) <= 3
 
-    key = (await provider.open(token)).record.key
+    key = (await opened(provider, token)).record.key
     for much in ({"large": b"1" * 3000}, {str(number): b"1" for number in range(100)}):
         changes = [SetValue(name, value) for name, value in much.items()]
         await store.change(key, changes, now=START, max_bytes=9999)
-        await provider.open(token)
-        assert provider.at_hand(token) is None
+        await opened(provider, token)
+        assert at_hand(provider, token) is None
         changes = [DeleteValue(name) for name in much]
         await store.change(key, changes, now=START, max_bytes=9999)
 
@@ -167,10 +180,10 @@ async def test_a_record_that_was_written_while_it_was_loaded_is_not_kept(provide
         return record
 
     store.load = load_slowly
-    await provider.open(login.tokens.access)
+    await opened(provider, login.tokens.access)
     store.load = load
-    assert provider.at_hand(login.tokens.access) is None
-    assert await (await provider.open(login.tokens.access)).get("n") == 2
+    assert at_hand(provider, login.tokens.access) is None
+    assert await (await opened(provider, login.tokens.access)).get("n") == 2
 
 
 async def test_a_store_that_looks_at_more_is_asked_each_time(make_app):
@@ -185,47 +198,105 @@ async def test_a_store_that_looks_at_more_is_asked_each_time(make_app):
     store = Suspending()
     provider = make_app(store=store).state.sessions
     token = (await provider.login("anna")).tokens.access
-    await provider.open(token)
-    assert provider.at_hand(token) is None
+    await opened(provider, token)
+    assert at_hand(provider, token) is None
     store.suspended = True
     with pytest.raises(SessionEnded):
-        await provider.open(token)
+        await opened(provider, token)
 
 
 async def test_what_other_keys_verified_is_not_at_hand(provider, make_app, token):
     """A token is read by the codec that there is now."""
     other = make_app(jwt_key="another key of more than thirty-two bytes").state.sessions
     provider.tokens = other.tokens
-    assert provider.at_hand(token) is None
+    assert at_hand(provider, token) is None
     with pytest.raises(InvalidToken):
-        await provider.open(token)
+        await opened(provider, token)
 
 
-@pytest.mark.parametrize("tells", [True, False])
-def test_a_request_reads_its_header_once(make_app, tells):
-    """Where the store can tell without being asked, and where it never can."""
+def serving(make_app, **options):
+    """Make an application whose endpoint tells who comes; log somebody in; return both."""
+    app = make_app(**options)
+
+    @app.api_route("/user", methods=["GET", "POST"])
+    async def user(session: CurrentSession):
+        return session.user_id
+
+    return TestClient(app), asyncio.run(app.state.sessions.login("anna")).tokens.access
+
+
+def test_a_carrier_that_may_look_at_more_is_asked_each_time(make_app):
+    """Once for each request: whoever writes an `extract` says by it who may come in."""
 
     class Carrier(HeaderCarrier):
         reads = 0
 
         def extract(self, connection):
             self.reads += 1
-            return super().extract(connection)
-
-    class Asked(MemoryStore):
-        def version(self, key, now):
-            return None
+            return None if "X-Stolen" in connection.headers else super().extract(connection)
 
     carrier = Carrier()
-    app = make_app(store=None if tells else Asked(), carrier_object=carrier)
+    client, token = serving(make_app, carrier_object=carrier)
+    client.headers["Authorization"] = f"Bearer {token}"
+    for reads in (1, 2):
+        assert client.get("/user").json() == "anna"
+        assert carrier.reads == reads
+    assert client.get("/user", headers={"X-Stolen": "yes"}).status_code == 401
 
-    @app.get("/user")
-    async def user(session: CurrentSession):
-        return session.user_id
 
-    token = asyncio.run(app.state.sessions.login("anna")).tokens.access
-    client = TestClient(app, headers={"Authorization": f"Bearer {token}"})
-    assert client.get("/user").json() == "anna"
-    carrier.reads = 0
-    assert client.get("/user").json() == "anna"
-    assert carrier.reads == 1
+@pytest.mark.parametrize("carrier", ["header", "cookie", "header,cookie"])
+def test_a_client_is_known_by_the_header_that_brings_its_token(make_app, store, carrier):
+    """Whichever that is; and by no other, although it says the same."""
+    client, token = serving(make_app, store=store, carrier=carrier)
+    headers = {}
+    headers["header"] = headers["header,cookie"] = {"Authorization": token}
+    headers["cookie"] = {"Cookie": f"session_token={token}"}
+    for loads in (1, 1):
+        assert client.get("/user", headers=headers[carrier]).json() == "anna"
+        assert store.loads == loads
+    assert client.get("/user", headers={"Cookie": token}).status_code == 401
+    assert client.get("/user", headers={"X-Token": token}).status_code == 401
+
+
+def test_two_headers_are_read_each_time(make_app, store):
+    """Together they may say something else than each of them."""
+    client, token = serving(make_app, store=store, carrier="header,cookie")
+    header, other = {"Authorization": token}, asyncio.run(another(client)).tokens.access
+    assert client.get("/user", headers=header).json() == "anna"
+    client.cookies.set("session_token", other)
+    assert client.get("/user", headers=header).status_code == 400
+    client.cookies.set("session_token", token)
+    assert client.get("/user", headers=header).json() == "anna"
+    again = [("Authorization", f"Bearer {other}"), ("Authorization", f"Bearer {token}")]
+    assert client.get("/user", headers=again).status_code == 400
+
+
+async def another(client):
+    return await client.app.state.sessions.login("bert")
+
+
+def test_a_known_cookie_is_no_leave_for_other_origins(make_app):
+    """Its page is refused as if nobody had come before."""
+    client, token = serving(make_app, carrier="header,cookie")
+    cookie, theirs = {"Cookie": f"session_token={token}"}, {"Origin": "https://evil.example"}
+    for _ in range(2):
+        assert client.post("/user", headers=cookie).json() == "anna"
+        assert client.post("/user", headers=cookie | theirs).status_code == 403
+    for _ in range(2):  # no such page can send that by itself
+        header = {"Authorization": f"Bearer {token}"}
+        assert client.post("/user", headers=header | theirs).json() == "anna"
+
+
+async def test_a_handshake_may_say_more_than_its_headers(provider, token):
+    """A token among its subprotocols."""
+    handshake = scope(token) | {"type": "websocket"}
+    assert provider.shown(scope(token)) is not None
+    assert provider.shown(handshake) is None
+
+
+async def test_a_long_header_is_not_kept(provider, token):
+    """Nobody can fill the memory with cookies of others."""
+    for length, kept in ((4096, True), (4097, False)):
+        shown = b"x" * length
+        await provider.open(token, shown=shown)
+        assert (provider.at_hand(shown) is not None) is kept
