@@ -292,3 +292,33 @@ def test_nobody_fills_the_memory_with_headers(name):
         assert tracemalloc.get_traced_memory()[0] - before < 2_000_000
     finally:
         tracemalloc.stop()
+
+
+def test_authorization_has_a_scheme_however_it_is_written():
+    """Names of headers ignore case (RFC 9110 section 5.1)."""
+    carrier = HeaderCarrier("authorization")
+    assert token(carrier, ("Authorization", "Bearer a.b.c")) == "a.b.c"
+    assert injected(carrier)["Authorization"] == "Bearer a.b.c"
+
+
+@pytest.mark.parametrize("odd", ["\x0b", "\x1c", "\xa0", "\x85"])
+def test_only_blanks_are_stripped_after_the_scheme(odd):
+    """What HTTP calls white space (RFC 9110 section 5.6.3); the rest makes another token."""
+    assert token(HeaderCarrier(), ("Authorization", f"Bearer {odd}a.b.c")) == f"{odd}a.b.c"
+
+
+def test_each_of_two_headers_is_exposed():
+    """A page of another origin can read both."""
+    headers = injected(CompositeCarrier(HeaderCarrier(), HeaderCarrier("X-Token")))
+    assert headers.getlist("access-control-expose-headers") == ["Authorization", "X-Token"]
+
+
+def test_an_empty_cookie_before_ours_is_refused():
+    """Two cookies of one name, in whichever order."""
+    with pytest.raises(CredentialConflict, match="Two cookies"):
+        token(CookieCarrier(), ("Cookie", "session_token=; session_token=a.b.c"))
+
+
+def test_a_cookie_is_read_from_the_cookie_header_only():
+    """What another header says of it is no cookie."""
+    assert token(CookieCarrier(), ("X-Note", "session_token=a.b.c")) is None

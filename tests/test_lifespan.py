@@ -13,6 +13,7 @@ from fastapi import FastAPI, Request
 from starlette.testclient import TestClient
 
 from fastapi_memsession import CurrentSession, MemoryStore, StoreUnavailable, login_session
+from fastapi_memsession.middleware import ConnectionMiddleware
 from fastapi_memsession.stores import siblings
 
 inherited = contextvars.ContextVar("inherited", default=None)
@@ -337,3 +338,69 @@ def test_memory_in_production_is_warned_of(make_app, caplog):
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert "restart logs everyone out" in record.getMessage()
+
+
+async def test_a_sweep_ends_before_the_store_is_closed(make_app):
+    """A closed store is not asked any more."""
+
+    class Slow(WatchedStore):
+        async def sweep(self, **options):
+            self.swept.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.events.append("swept")
+
+    store = Slow()
+    async with Lifespan(fast(make_app, store)):
+        await asyncio.wait_for(store.swept.wait(), 5)
+    assert store.events == ["open", "swept", "aclose"]
+
+
+async def test_the_store_is_closed_before_the_server_hears_of_the_end(make_app):
+    """It may end the process at once."""
+    store = WatchedStore()
+    lifespan = Lifespan(fast(make_app, store))
+
+    class Outbox(asyncio.Queue):
+        async def put(self, message):
+            store.events.append(message["type"])
+            await super().put(message)
+
+    lifespan.outbox = Outbox()
+    async with lifespan:
+        pass
+    assert store.events == [
+        "open", "lifespan.startup.complete", "aclose", "lifespan.shutdown.complete"
+    ]  # fmt: skip
+
+
+async def test_whatever_keeps_a_store_from_opening_stops_the_start(make_app):
+    """Also an error that is none of ours."""
+
+    class Broken(WatchedStore):
+        async def open(self):
+            raise OSError("no such host")
+
+    async with Lifespan(fast(make_app, Broken())) as lifespan:
+        assert lifespan.started == {"type": "lifespan.startup.failed", "message": "no such host"}
+    assert isinstance(lifespan.error, OSError)
+
+
+async def test_an_application_that_dies_without_a_word_stops_us_too(make_app):
+    """Even one that tells the server nothing."""
+    store = WatchedStore()
+
+    async def app(scope, receive, send):
+        await receive()
+        raise ZeroDivisionError
+
+    async def receive():
+        return {"type": "lifespan.startup"}
+
+    provider = make_app(store=store).state.sessions
+    middleware = ConnectionMiddleware(app, provider=provider, answers=None)
+    with pytest.raises(ZeroDivisionError):
+        await middleware({"type": "lifespan"}, receive, None)
+    assert store.events == ["open", "aclose"]
+    assert not tasks()

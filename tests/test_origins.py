@@ -17,6 +17,7 @@ from fastapi_memsession import (
     logout_session,
 )
 from fastapi_memsession.origins import refuse_cross_origin
+from tests.test_connection import client_of
 
 HOST = "https://app.example"
 TRUSTED = "https://spa.example"
@@ -243,3 +244,36 @@ def test_a_handshake_of_another_origin_logs_nobody_out(make_app):
         pytest.fail("accepted")
     for token in (victims, attackers):
         assert asyncio.run(provider.open(token))
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
+def test_each_safe_method_is_served(method):
+    """RFC 9110 section 9.2.1."""
+    headers = [(b"origin", b"https://evil.example")]
+    refuse_cross_origin(HTTPConnection({"type": "http", "method": method, "headers": headers}), ())
+
+
+def test_an_opaque_origin_is_no_host():
+    """A request without a Host header does not match it."""
+    scope = {"type": "http", "method": "POST", "headers": [(b"origin", b"null")]}
+    with pytest.raises(CrossOriginRefused):
+        refuse_cross_origin(HTTPConnection(scope), ())
+
+
+def test_a_header_credential_is_exempt_beside_cookies(make_app):
+    """Where both carriers are on, it is the credential that came that counts."""
+    app = make_app(carrier="header,cookie")
+
+    @app.post("/login")
+    async def login(request: Request):
+        await login_session(request, "anna")
+
+    @app.post("/n")
+    async def n(session: CurrentSession):
+        return await session.incr("n")
+
+    client = client_of(app)
+    token = client.post("/login").headers["authorization"]
+    client.cookies.clear()
+    headers = {"Authorization": token, "Origin": "https://evil.example"}
+    assert client.post("/n", headers=headers).status_code == 200

@@ -273,3 +273,61 @@ def test_auto_is_redis_in_production_only():
     assert SessionSettings(jwt_key=KEY, env="production").store_kind == "redis"
     assert SessionSettings(env="test").store_kind == "memory"
     assert SessionSettings(**SAFE).store_kind == "memory"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"expiration": 60, "max_lifetime": 60},
+        {"renew_interval": 0},
+        {**SAFE, "jwt_key": "abcdefgh" * 4},
+        {"_env_file": None},
+    ],
+)
+def test_what_only_just_works_is_accepted(values):
+    """The bounds themselves are inside; Pydantic's own arguments are no settings."""
+    assert SessionSettings(**values)
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({**SAFE, "carrier": "header,cookie", "cookie_secure": False}, "COOKIE_SECURE is false"),
+        ({**SAFE, "carrier": "header,cookie", "cookie_http_only": False}, "COOKIE_HTTP_ONLY"),
+        ({"max_data_bytes": 0}, "max_data_bytes"),
+        ({**SAFE, "jwt_key": "abcdefg" * 5}, "JWT_KEY repeats"),
+    ],
+)
+def test_what_is_just_beyond_is_refused(values, told):
+    """With the setting's name and what it must be."""
+    with pytest.raises(SettingsError, match=told):
+        SessionSettings(**values)
+
+
+def test_no_key_is_told_when_it_is_refused():
+    """Neither a short one nor a guessable one."""
+    for key in ("k3y-that-is-short", "s3cr3t" * 9):
+        with pytest.raises(SettingsError, match="JWT_KEY") as caught:
+            SessionSettings(env="production", provider="memory", jwt_key=key)
+        assert key[:6] not in str(caught.value)
+
+
+def test_settings_cannot_be_changed():
+    """What was checked stays as it was checked."""
+    made = SessionSettings(**SAFE)
+    with pytest.raises(ValueError, match="frozen"):
+        made.cookie_secure = False
+
+
+def test_lists_are_read_as_people_write_them(monkeypatch):
+    """A comma at the end, a blank before a JSON list."""
+    monkeypatch.setenv("MEMSESSION_TRUSTED_ORIGINS", "https://a.example, ")
+    assert SessionSettings().trusted_origins == ("https://a.example",)
+    monkeypatch.setenv("MEMSESSION_TRUSTED_ORIGINS", ' ["https://a.example"]')
+    assert SessionSettings().trusted_origins == ("https://a.example",)
+
+
+@pytest.mark.parametrize("env", ["development", "test"])
+def test_a_cookie_goes_over_plain_http_outside_of_production(env):
+    """Or nobody could log in on localhost."""
+    assert not SessionSettings(env=env).secure_cookie

@@ -7,14 +7,20 @@ import json
 import subprocess
 import sys
 import time
+import traceback
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jose import jws, jwt
 
-from fastapi_memsession import InvalidToken, SessionDataError, SessionKey, SessionTooLarge
-from fastapi_memsession.errors import SettingsError
+from fastapi_memsession import (
+    InvalidToken,
+    SessionDataError,
+    SessionKey,
+    SessionTooLarge,
+    SettingsError,
+)
 from fastapi_memsession.records import new_session_id
 from fastapi_memsession.tokens import MAX_TOKEN_BYTES, TokenCodec
 from tests.conftest import KEY, START
@@ -404,3 +410,33 @@ def test_only_the_cryptography_backend_is_loaded():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert output.stdout.strip() == "[]"
+
+
+def test_a_token_without_a_life_is_refused(tokens, token):
+    """Not even in the minute that is granted to a clock."""
+    with pytest.raises(InvalidToken):
+        tokens.decode(resigned(token, iat=int(START) + 30, exp=int(START) + 30))
+
+
+def test_a_token_may_have_as_many_bytes_as_it_may(tokens, token):
+    """4096, and not one more, even if the signature is right."""
+    for size in range(2000, 4096):
+        data = {"a": "x" * size}
+        try:
+            longest = tokens.encode(SESSION, data, issued_at=START, expires_at=START + DAY)
+        except SessionTooLarge:
+            break
+    assert len(longest) == MAX_TOKEN_BYTES
+    assert tokens.decode(longest).key == SESSION
+    longer = resigned(token, data={"a": "x" * 3000})
+    assert len(longer) > MAX_TOKEN_BYTES
+    with pytest.raises(InvalidToken):
+        tokens.decode(longer)
+
+
+def test_a_key_that_is_refused_is_not_in_the_traceback(clock):
+    """Nor is what jose said about it."""
+    with pytest.raises(SettingsError) as caught:
+        codec(clock, b"-----BEGIN PUBLIC KEY-----\n" + b"x" * 40)
+    assert "shared secret" in str(caught.value)
+    assert len("".join(traceback.format_exception(caught.value)).split("Traceback")) == 2

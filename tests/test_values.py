@@ -1,5 +1,6 @@
 """Values: stored faithfully, or refused with nothing changed."""
 
+import traceback
 from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -273,3 +274,28 @@ def test_the_order_of_a_union_counts():
     encoded = encode_value({"name": "x"})
     assert type(decode_value_as(encoded, Cat | Dog)) is Cat
     assert type(decode_value_as(encoded, Dog | Cat)) is Dog
+
+
+class Cupboard(BaseModel):
+    names: dict[str, int]
+
+
+class Talkative(BaseModel):
+    card: str
+
+    @field_serializer("card")
+    def refuse(self, card):
+        raise ValueError(f"cannot mask {card}")
+
+
+def test_no_value_is_in_a_traceback():
+    """It is logged: an error that quotes the value is not shown with ours."""
+    private = {"names": {"a": "hunter2"}}
+    encoded = encode_value(private)
+    with pytest.raises(SessionDataError) as caught:
+        decode_value_as(encoded, Cupboard)
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+    talkative = Talkative(card="hunter2")
+    with pytest.raises(SessionDataError) as caught:
+        encode_value(talkative)
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))

@@ -5,7 +5,8 @@ import traceback
 
 import pytest
 from fastapi import FastAPI, Request, WebSocket
-from starlette.testclient import TestClient
+from fastapi.responses import PlainTextResponse
+from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.websockets import WebSocketDisconnect
 
 from fastapi_memsession import (
@@ -344,3 +345,56 @@ def test_who_sends_when_all_is_over_is_told(make_app):
         pass
     with pytest.raises(WebSocketDisconnect):
         asyncio.run(members[0].send_text("news"))
+
+
+@pytest.mark.parametrize("start", ["https://", "https://a"])
+def test_a_long_reason_is_cut_between_characters(make_app, start):
+    """A close frame holds 123 bytes of UTF-8; the client chose what is told."""
+    app = make_app(carrier="cookie")
+
+    @app.websocket("/")
+    async def socket(websocket: WebSocket):
+        await login_session(websocket, "anna")
+
+    origin = (start + "é" * 200).encode("latin-1")
+    with (
+        pytest.raises(WebSocketDisconnect) as caught,
+        TestClient(app).websocket_connect("/", headers={"Origin": origin}),
+    ):
+        pytest.fail("accepted")
+    assert caught.value.code == 1008
+    assert caught.value.reason.startswith(f"A cross-origin request from {start}")
+    assert 122 <= len(caught.value.reason.encode()) <= 123
+
+
+def test_a_handshake_that_is_answered_by_a_response_brings_our_headers(make_app):
+    """A refusal with a body of its own clears the cookie as any response does."""
+    app = make_app(carrier="cookie")
+
+    @app.websocket("/")
+    async def socket(websocket: WebSocket):
+        session = await login_session(websocket, "anna")
+        await session.destroy()
+        await websocket.send_denial_response(PlainTextResponse("no", 403))
+
+    with (
+        pytest.raises(WebSocketDenialResponse) as caught,
+        TestClient(app).websocket_connect("/"),
+    ):
+        pytest.fail("accepted")
+    assert "Max-Age=0" in caught.value.headers["set-cookie"]
+    assert caught.value.headers["cache-control"] == "no-store"
+
+
+def test_an_accepted_socket_gets_the_token_and_nothing_else(make_app):
+    """No cache keeps a handshake."""
+    app = make_app(carrier="cookie")
+
+    @app.websocket("/")
+    async def logs_in(websocket: WebSocket):
+        await login_session(websocket, "anna")
+        await websocket.accept()
+        await websocket.close()
+
+    with TestClient(app).websocket_connect("/") as socket:
+        assert [name for name, _ in socket.extra_headers] == [b"set-cookie"]
