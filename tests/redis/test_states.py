@@ -1,14 +1,14 @@
 """States in which a server answers, but cannot do it now; and what is no Redis at all."""
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
 from fastapi_memsession import StoreUnavailable
 from fastapi_memsession.stores.redis import RedisStore
 from tests.conftest import START
-from tests.redis.calls import add_one, delete, in_time, keep, load, refuses
+from tests.redis.calls import add_one, delete, in_time, keep, load, refuses, until
 from tests.redis_server import RedisServer, wait_until
 
 SLOW_START = ("--key-load-delay", "20000", "--loading-process-events-interval-bytes", "1024")
@@ -101,18 +101,26 @@ WEB_PAGE = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"
 
 @asynccontextmanager
 async def impostor(answer, **where):
-    """Serve somebody who answers everything alike; None is no answer at all."""
+    """Serve somebody who answers everything alike; None is no answer at all.
+
+    At the end no connection is left: whoever came has gone.
+    """
+    connections = set()
 
     async def serve(reader, writer):
-        while await reader.read(1000):
-            if answer is not None:
-                writer.write(answer)
-            if answer == b"":
-                break
+        connections.add(writer)
+        with suppress(ConnectionError):
+            while await reader.read(1000):
+                if answer is not None:
+                    writer.write(answer)
+                if answer == b"":
+                    break
         writer.close()
+        connections.remove(writer)
 
     async with await where.pop("start")(serve, **where) as running:
         yield running
+        await until(lambda: not connections)
 
 
 @pytest.mark.parametrize("answer", [WEB_PAGE, b"", None, b"\0" * 100, b"-NO\r\n", b"*-7\r\n"])
