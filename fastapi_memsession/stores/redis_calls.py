@@ -1,16 +1,33 @@
 """What a store asks Redis: scripts by their names, and what is read without one. No sessions."""
 
+import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
+from importlib.resources import files
 from typing import Any
 
-from fastapi_memsession.stores.redis_client import RedisClients, Script
+from fastapi_memsession.stores.redis_client import NoScriptError, RedisClients
 from fastapi_memsession.stores.redis_urls import Client
 
 _SCRIPTS = (
-    "change", "create", "delete", "delete_user", "list_user", "load", "rename", "rotate",
-    "set_claims",
+    "change", "create", "delete", "delete_user", "list_user", "load", "lock", "rename", "rotate",
+    "set_claims", "unlock",
 )  # fmt: skip
+
+
+class _Script:
+    """A Lua file that is run as one atomic step; sent once, and named by its hash from then on."""
+
+    def __init__(self, name: str) -> None:
+        folder = files("fastapi_memsession.stores") / "lua"
+        self.text = "".join((folder / f"{each}.lua").read_text("utf-8") for each in ("life", name))
+        self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+    async def run(self, command: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
+        try:
+            return await command("EVALSHA", self.sha, *arguments)
+        except NoScriptError:
+            return await command("EVAL", self.text, *arguments)
 
 
 class RedisCalls(RedisClients):
@@ -18,13 +35,15 @@ class RedisCalls(RedisClients):
 
     def __init__(self, make: Callable[[], Client], *, timeout: float, owned: bool) -> None:
         super().__init__(make, timeout=timeout, owned=owned)
-        self._scripts = {name: Script(name) for name in _SCRIPTS}
+        self._scripts = {name: _Script(name) for name in _SCRIPTS}
 
-    def script(
+    async def script(
         self, name: str, keys: Sequence[str], *arguments: Any, idempotent: bool = False
-    ) -> Awaitable[Any]:
-        """Run a script; see `run`."""
-        return self.run(self._scripts[name], keys, *arguments, idempotent=idempotent)
+    ) -> Any:
+        """Run a script. One that is idempotent is tried a second time if the connection broke."""
+        run = self._scripts[name].run
+        run_once = partial(run, self.command, len(keys), *keys, *arguments)
+        return await self.call(run_once, idempotent=idempotent)
 
     async def fields(self, name: str) -> Mapping[bytes, bytes] | list[bytes] | None:
         """Return all fields of a hash, none of one that is absent, as its primary has them.

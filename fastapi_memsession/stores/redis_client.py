@@ -5,12 +5,10 @@ deadline or fails; the client itself retries nothing, because it cannot know wha
 """
 
 import asyncio
-import hashlib
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
-from importlib.resources import files
 from typing import Any, NamedTuple
 
 from fastapi_memsession.deadline import Deadline, Deadlines
@@ -18,7 +16,7 @@ from fastapi_memsession.errors import SettingsError, StoreUnavailable
 
 try:
     from redis import exceptions
-    from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
+    from redis.asyncio import Redis, RedisCluster
     from redis.asyncio.retry import Retry
     from redis.backoff import NoBackoff
 except ImportError:  # pragma: no cover - a test without the client runs in its own process
@@ -26,10 +24,13 @@ except ImportError:  # pragma: no cover - a test without the client runs in its 
         "Sessions in Redis need its client; run: pip install 'fastapi-memsession[redis]'"
     ) from None
 
-from fastapi_memsession.stores.redis_lines import Lines, abandon
+from fastapi_memsession.stores.redis_pooled import Pooled
 from fastapi_memsession.stores.redis_urls import MAX_CONNECTIONS, Client
 
 logger = logging.getLogger("fastapi_memsession")
+
+NoScriptError = exceptions.NoScriptError
+"""The server has no script of that hash."""
 
 _FAULTS = (exceptions.RedisError, exceptions.RedisClusterException, OSError, TimeoutError)
 _CONFIGURATION_FAULTS = (
@@ -39,19 +40,9 @@ _CONFIGURATION_FAULTS = (
 )
 
 
-class Script:
-    """A Lua file that is run as one atomic step; sent once, and named by its hash from then on."""
-
-    def __init__(self, name: str) -> None:
-        folder = files("fastapi_memsession.stores") / "lua"
-        self.text = "".join((folder / f"{each}.lua").read_text("utf-8") for each in ("life", name))
-        self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
-
-
 class _OfOneLoop(NamedTuple):
     client: Client
-    lines: list[Lines]  # one, if all commands go to one server, by a client of ours
-    ask: Callable[..., Awaitable[Any]]
+    command: Callable[..., Awaitable[Any]]
     asks_replicas: bool
     gate: asyncio.Semaphore  # some pools refuse a crowd instead of letting it wait: it waits here
     deadlines: Deadlines
@@ -98,26 +89,26 @@ class RedisClients:
             for gone in [each for each in list(self._clients) if each.is_closed()]:
                 abandoned = self._clients.pop(gone, None)
                 if abandoned is not None and self._owned:
-                    _abandon(abandoned.client, abandoned.lines)
+                    _abandon(abandoned.client)
             found = self._clients[loop] = self._new()
         return found
 
     def _new(self) -> _OfOneLoop:
         client = self._make()
         pool: Any = getattr(client, "connection_pool", None)
-        alone = self._owned and type(pool) is BlockingConnectionPool  # and not behind a Sentinel
-        lines = [Lines(pool)] if alone else []
-        ask = lines[0].ask if alone else client.execute_command
+        # Whoever watches a client of their own sees all that goes through it.
+        direct = self._owned and pool is not None
+        command = Pooled(pool).ask if direct else client.execute_command
         gate = asyncio.Semaphore(
             min(MAX_CONNECTIONS, getattr(pool, "max_connections", MAX_CONNECTIONS))
         )
-        return _OfOneLoop(client, lines, ask, _asks_replicas(client), gate, Deadlines(self.timeout))
+        return _OfOneLoop(client, command, _asks_replicas(client), gate, Deadlines(self.timeout))
 
     async def aclose(self) -> None:
         """Close the client of the running loop; the next call makes a new one."""
         found = self._clients.pop(asyncio.get_running_loop(), None)
         if found is not None and self._owned:
-            for each in (*found.lines, found.client, *_sentinels(found.client)):
+            for each in (found.client, *_sentinels(found.client)):
                 await each.aclose()
 
     async def connect(self) -> None:
@@ -176,25 +167,23 @@ class RedisClients:
             raise
         return connection
 
-    async def run(
-        self, script: Script, keys: Sequence[str], *arguments: Any, idempotent: bool = False
-    ) -> Any:
-        """Run a script. One that is idempotent is tried a second time if the connection broke.
+    @property
+    def command(self) -> Callable[..., Awaitable[Any]]:
+        """What gives one command to Redis, once; for `call`. Clients word some answers anew."""
+        return self._of_this_loop().command
+
+    async def ask(self, *command: Any) -> Any:
+        """Give a command that is idempotent; see `call`."""
+        return await self.call(partial(self.command, *command), idempotent=True)
+
+    async def call(self, command: Callable[[], Awaitable[Any]], *, idempotent: bool) -> Any:
+        """Await what `command` returns, under the deadline.
+
+        What is idempotent is tried a second time if the connection broke. Returns None if a key
+        holds something of another type, as if there were nothing.
 
         Raises:
             StoreUnavailable: the server did not answer in time, or cannot do it now.
-        """
-        evaluate = partial(self._evaluate, script, keys, arguments)
-        return await self.call(evaluate, idempotent=idempotent)
-
-    async def ask(self, *command: Any) -> Any:
-        """Give a command that is idempotent; see `run`. Client and server word answers apart."""
-        return await self.call(partial(self._of_this_loop().ask, *command), idempotent=True)
-
-    async def call(self, command: Callable[[], Awaitable[Any]], *, idempotent: bool) -> Any:
-        """Await what `command` returns, under the deadline; see `run`.
-
-        Returns None if a key holds something of another type, as if there were nothing.
         """
         here = self._of_this_loop()
         asked = _times_asked_to_stop()
@@ -204,7 +193,7 @@ class RedisClients:
                     try:
                         return await self._attempt(command)
                     except (exceptions.ConnectionError, exceptions.TimeoutError, TimeoutError):
-                        if not idempotent or _times_asked_to_stop() > asked:
+                        if not idempotent or _times_asked_to_stop() > asked or self._left(here):
                             raise
                         return await self._attempt(command)
         except _FAULTS as error:
@@ -215,6 +204,10 @@ class RedisClients:
         finally:
             if _times_asked_to_stop() > asked:
                 raise asyncio.CancelledError
+
+    def _left(self, here: _OfOneLoop) -> bool:
+        # It would connect once more, and nobody would close that.
+        return self._clients.get(asyncio.get_running_loop()) is not here
 
     async def _attempt(self, command: Callable[[], Awaitable[Any]]) -> Any:
         try:
@@ -227,13 +220,6 @@ class RedisClients:
             # was in use; by itself it would not look again who is there.
             client._initialize = True
             raise exceptions.ConnectionError from None
-
-    async def _evaluate(self, script: Script, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
-        ask, rest = self._of_this_loop().ask, (len(keys), *keys, *arguments)
-        try:
-            return await ask("EVALSHA", script.sha, *rest)
-        except exceptions.NoScriptError:
-            return await ask("EVAL", script.text, *rest)
 
 
 @contextmanager
@@ -286,9 +272,11 @@ def _sentinels(client: Client) -> list[Redis]:
     return list(getattr(getattr(pool, "sentinel_manager", None), "sentinels", ()))
 
 
-def _abandon(client: Client, lines: list[Lines]) -> None:
-    for each in lines:
-        abandon(each.idle)
+def _abandon(client: Client) -> None:
+    """Close the sockets of a client whose loop is gone, so that no file stays open.
+
+    Nothing public does that without the loop; a test client makes a loop for each request.
+    """
     pools: list[Any]
     if isinstance(client, RedisCluster):
         pools = [*client.get_nodes(), *client.nodes_manager.startup_nodes.values()]
@@ -297,4 +285,16 @@ def _abandon(client: Client, lines: list[Lines]) -> None:
         pools = [each.connection_pool for each in (client, *_sentinels(client))]
     for pool in pools:
         free = getattr(pool, "_available_connections", None) or getattr(pool, "_free", None) or ()
-        abandon(free)
+        for connection in free:
+            writer, connection._writer, connection._reader = connection._writer, None, None
+            if writer is not None:  # pragma: no branch - else it was closed before
+                _close_without_loop(writer.transport)
+
+
+def _close_without_loop(transport: Any) -> None:
+    with suppress(RuntimeError):  # "Event loop is closed": noted as closing all the same
+        transport.close()
+    opened = getattr(transport, "_sock", None)
+    if opened is not None:  # pragma: no branch - else it is uvloop's, or was closed before
+        transport._sock = None
+        opened.close()

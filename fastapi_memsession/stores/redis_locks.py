@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 
 from fastapi_memsession.errors import StoreUnavailable
 from fastapi_memsession.stores.leases import LeaseTable, lock_lost, lock_not_free
-from fastapi_memsession.stores.redis_client import RedisClients, Script
+from fastapi_memsession.stores.redis_calls import RedisCalls
 
 _LONGEST_PAUSE = 0.1  # seconds between two looks at a lock that another process holds
 
@@ -20,13 +20,12 @@ class RedisLocks:
     """Named locks that exist while somebody holds them.
 
     Args:
-        clients: where they are kept.
+        calls: to where they are kept.
     """
 
-    def __init__(self, clients: RedisClients) -> None:
-        self._clients = clients
+    def __init__(self, calls: RedisCalls) -> None:
+        self._calls = calls
         self._here = LeaseTable()
-        self._lock, self._unlock = Script("lock"), Script("unlock")
 
     @asynccontextmanager
     async def hold(
@@ -52,7 +51,7 @@ class RedisLocks:
         while True:
             now = clock()
             until = repr(now + timeout)
-            till = await self._clients.run(self._lock, [name], repr(now), lease, until, life)
+            till = await self._calls.script("lock", [name], repr(now), lease, until, life)
             if till == b"":
                 return lease
             if loop.time() >= give_up:
@@ -61,4 +60,4 @@ class RedisLocks:
             pause = min(pause * 2, _LONGEST_PAUSE)
 
     async def _give_back(self, name: str, lease: str, now: float) -> bool:
-        return bool(await self._clients.run(self._unlock, [name], repr(now), lease))
+        return bool(await self._calls.script("unlock", [name], repr(now), lease))

@@ -11,6 +11,7 @@ class Relay:
 
     Attributes:
         refuses: whether new connections are closed at once.
+        distance: seconds that each answer travels.
     """
 
     def __init__(self, server: RedisServer) -> None:
@@ -18,6 +19,7 @@ class Relay:
         self._connections: set[_Connection] = set()
         self.deaf = False
         self.refuses = False
+        self.distance = 0.0
 
     @property
     def url(self) -> str:
@@ -116,4 +118,6 @@ class _Connection:
                 self.holds = not self.open.is_set()
                 await self.open.wait()
                 self.holds = False
+                if self._relay.distance:
+                    await asyncio.sleep(self._relay.distance)
                 writer.write(data)

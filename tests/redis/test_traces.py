@@ -50,13 +50,13 @@ async def test_a_lost_reply_to_a_rotation_is_made_up_for_elsewhere(stores, make_
     here, there, yonder = (make_app(store=store, refresh=True).state.sessions for store in stores)
     token = (await here.login("anna")).tokens.refresh
     clients = stores[0]._clients
-    evaluate, sent = clients._evaluate, []
+    attempt, sent = clients._attempt, []
 
-    async def lose_the_reply(script, keys, arguments):
-        sent.append(await evaluate(script, keys, arguments))
+    async def lose_the_reply(command):
+        sent.append(await attempt(command))
         raise exceptions.ConnectionError
 
-    monkeypatch.setattr(clients, "_evaluate", lose_the_reply)
+    monkeypatch.setattr(clients, "_attempt", lose_the_reply)
     with pytest.raises(StoreUnavailable):
         await here.renew(token)
     assert [reply[0] for reply in sent] == [b"rotated"]  # once: it was not tried again
