@@ -19,6 +19,7 @@ know of each other; none looks further down:
     strangers.py      says, while you develop, that another process signed a token
     carriers.py       how a token travels: header, cookie
     composite.py      several carriers as one
+    shown.py          by what a client that comes again is known
     stores/           the store contract, and the stores that keep it
     unbroken.py       work that is done to its end
     interruption.py   interrupts a block of code

@@ -102,7 +102,7 @@ class HeaderCarrier:
         self.vary = (name,)
         self.subprotocols = () if subprotocol is None else (subprotocol,)
         self._name = name
-        self.headers = frozenset({name.lower().encode("ascii")})
+        self.wire_name = name.lower().encode("ascii")
         self._scheme = scheme.lower()
         self._prefix = f"{scheme} " if name.lower() == "authorization" else ""
 
@@ -119,7 +119,7 @@ class HeaderCarrier:
         found: Credential | None = None
         scope = connection.scope
         for name, value in scope["headers"]:
-            if name in self.headers:
+            if name == self.wire_name:
                 read = self._read(value)
                 if read and found and read != found:
                     raise CredentialConflict(f"Two {self._name} headers carry different tokens.")
@@ -165,7 +165,6 @@ class CookieCarrier:
 
     ambient = True
     vary = ("Cookie",)
-    headers = frozenset({b"cookie"})
 
     def __init__(
         self,
@@ -178,7 +177,7 @@ class CookieCarrier:
         samesite: str = "lax",
     ) -> None:
         self._name = name
-        self._wire_name = name.encode("ascii")
+        self.wire_name = name.encode("ascii")
         attributes = [f"Path={path}", f"SameSite={samesite.capitalize()}"]
         if domain is not None:
             attributes.append(f"Domain={domain}")
@@ -202,7 +201,7 @@ class CookieCarrier:
         """
         found: Credential | None = None
         for name, value in connection.scope["headers"]:
-            if name in self.headers:
+            if name == b"cookie":
                 read = self._read(value)
                 if read and found:
                     raise self._conflict()
@@ -213,7 +212,7 @@ class CookieCarrier:
         found: Credential | None = None
         for pair in value.split(b";"):
             name, _, token = pair.partition(b"=")
-            if name.strip(b" \t") == self._wire_name:
+            if name.strip(b" \t") == self.wire_name:
                 if found:
                     raise self._conflict()
                 found = Credential(token.strip(b" \t").decode("latin-1"), ambient=True)

@@ -1,11 +1,11 @@
-"""Several carriers as one, and what decides what carriers find. Knows those that there are."""
+"""Several carriers as one. Knows of each what every carrier can do."""
 
 from dataclasses import replace
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
 
-from fastapi_memsession.carriers import CookieCarrier, Credential, HeaderCarrier, TokenCarrier
+from fastapi_memsession.carriers import Credential, TokenCarrier
 
 
 class CompositeCarrier:
@@ -16,21 +16,20 @@ class CompositeCarrier:
     """
 
     def __init__(self, *carriers: TokenCarrier) -> None:
-        self._carriers = carriers
+        self.carriers = carriers
         self.ambient = any(carrier.ambient for carrier in carriers)
         self.vary = tuple(name for carrier in carriers for name in carrier.vary)
-        self.headers = headers_of(*carriers)
 
     @property
     def subprotocols(self) -> tuple[str, ...]:
         """The names that stand before a token that is offered as a subprotocol."""
-        known = [getattr(carrier, "subprotocols", ()) for carrier in self._carriers]
+        known = [getattr(carrier, "subprotocols", ()) for carrier in self.carriers]
         return tuple(name for names in known for name in names)
 
     @property
     def security_schemes(self) -> dict[str, dict[str, str]]:
         """What OpenAPI says of those that it knows."""
-        known = [getattr(carrier, "security_schemes", {}) for carrier in self._carriers]
+        known = [getattr(carrier, "security_schemes", {}) for carrier in self.carriers]
         return {name: scheme for schemes in known for name, scheme in schemes.items()}
 
     def extract(self, connection: HTTPConnection) -> Credential | None:
@@ -39,7 +38,7 @@ class CompositeCarrier:
         In a browser the tabs share cookies, but not what each keeps for a header.
         """
         found: Credential | None = None
-        for carrier in self._carriers:
+        for carrier in self.carriers:
             credential = carrier.extract(connection)
             if found is None:
                 found = credential
@@ -49,23 +48,10 @@ class CompositeCarrier:
 
     def inject(self, headers: MutableHeaders, token: str, *, max_age: int) -> None:
         """Let every carrier put the token into the headers."""
-        for carrier in self._carriers:
+        for carrier in self.carriers:
             carrier.inject(headers, token, max_age=max_age)
 
     def clear(self, headers: MutableHeaders) -> None:
         """Let every carrier make the client forget."""
-        for carrier in self._carriers:
+        for carrier in self.carriers:
             carrier.clear(headers)
-
-
-def headers_of(*carriers: TokenCarrier) -> frozenset[bytes]:
-    """Return the request headers that decide what carriers find in an HTTP request.
-
-    Empty where that is not known: a carrier of your own, or a subclass, may look at anything.
-    """
-    if any(type(each) not in _KNOWN for each in carriers):
-        return frozenset()
-    return frozenset().union(*(each.headers for each in carriers if isinstance(each, _KNOWN)))
-
-
-_KNOWN = (HeaderCarrier, CookieCarrier, CompositeCarrier)

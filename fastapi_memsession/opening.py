@@ -1,27 +1,25 @@
 """Opening the session of an access token, and seeing at a glance that nothing has changed since.
 
-A client comes again with the same header, and finds its session as it was. Whoever opens one keeps
-what came of it beside the store's version of the record; as long as that is the same, and no time
-has run out, the answer is the same. A store that cannot tell without being asked has no version.
+A client comes again with the same credential, and finds its session as it was. Whoever opens one
+keeps what came of it beside the store's version of the record; as long as that is the same, and no
+time has run out, the answer is the same. A store that cannot tell without being asked has none.
 """
 
 from dataclasses import dataclass
 
-from starlette.types import Scope
-
 from fastapi_memsession.carriers import TokenCarrier
-from fastapi_memsession.composite import headers_of
 from fastapi_memsession.errors import SessionEnded, TokenExpired
 from fastapi_memsession.records import SessionKey, SessionRecord
 from fastapi_memsession.session import Session
 from fastapi_memsession.session_data import Keeper
+from fastapi_memsession.shown import shown_by
 from fastapi_memsession.tokens import TokenClaims, TokenCodec
 from fastapi_memsession.values import size_of
 
 _KEPT = 1024  # sessions; then all are forgotten, which costs each of them one load
 # Until then they are kept, also if they have ended: so only small ones are.
 _MOST_DATA, _MOST_VALUES = 2048, 32  # bytes, and how many
-_LONGEST = 4096  # bytes of a header
+_LONGEST = 4096  # bytes that were shown
 
 
 @dataclass(slots=True)  # not frozen: one is made for each that is loaded
@@ -47,7 +45,8 @@ class Opening(Keeper):
     """The part of a provider that opens sessions; see SessionProvider.
 
     Attributes:
-        opened: what was opened lately, by what the client had shown.
+        shown: by what a client is known.
+        opened: what was opened lately, by what had been shown.
     """
 
     tokens: TokenCodec
@@ -55,29 +54,18 @@ class Opening(Keeper):
     renew_seconds: float
 
     def __init__(self, carrier: TokenCarrier) -> None:
-        self._headers = headers_of(carrier)
+        self.shown = shown_by(carrier)
         self.opened: dict[bytes, Opened] = {}
 
-    def shown(self, scope: Scope) -> bytes | None:
-        """Return the one header of a request that says which session is meant.
-
-        None if there is none, if there are several, or if the carrier looks at more than that.
-        """
-        headers, found = self._headers, None
-        for name, value in scope["headers"]:
-            if name in headers:
-                if found is not None:
-                    return None
-                found = value if len(headers) == 1 else name + b":" + value
-        return found if scope["type"] == "http" else None
-
     def at_hand(self, shown: bytes | None) -> Session | None:
-        """Return the session as `open` would, if it was opened lately by the same header; or None.
+        """Return the session as `open` would, if the same was shown lately; or None.
 
         None says nothing: ask `open`.
         """
-        opened = None if shown is None else self.opened.get(shown)
-        if shown is None or opened is None:
+        if not shown:
+            return None
+        opened = self.opened.get(shown)
+        if opened is None:
             return None
         read_clock = self.clock.now
         claims, now = opened.claims, read_clock()
@@ -96,7 +84,7 @@ class Opening(Keeper):
         Args:
             token: the text of the token.
             renew: False for a look that is no use, and extends nothing.
-            shown: the header that brought it, and nothing else, if the client is to be known again.
+            shown: what is to bring the same session again, at a glance; see `shown.py`.
 
         Raises:
             InvalidToken: the token does not verify; the store was not asked.
@@ -122,7 +110,7 @@ class Opening(Keeper):
         session = Session(record, self, claims)
         if record.claims != claims.data:
             session.untold = True
-        elif version is not None and shown is not None and len(shown) <= _LONGEST:
+        elif version is not None and shown and len(shown) <= _LONGEST:
             self._keep(shown, record, claims, version)
         return session
 

@@ -3,15 +3,21 @@
 import asyncio
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from starlette.requests import HTTPConnection
 from starlette.testclient import TestClient
 
 from fastapi_memsession import (
+    CompositeCarrier,
+    CookieCarrier,
     CurrentSession,
     HeaderCarrier,
     InvalidToken,
     MemoryStore,
     SessionEnded,
 )
+from fastapi_memsession.shown import shown_by
 from fastapi_memsession.stores.base import DeleteValue, SetValue
 from tests.conftest import START
 
@@ -287,11 +293,81 @@ def test_a_known_cookie_is_no_leave_for_other_origins(make_app):
         assert client.post("/user", headers=header | theirs).json() == "anna"
 
 
+def test_cookies_of_others_may_change(make_app, store):
+    """The client is known by ours."""
+    client, token = serving(make_app, store=store, carrier="cookie")
+    for other in ("", "seen=1; ", "seen=2; "):
+        headers = {"Cookie": f"{other}session_token={token}; last=3"}
+        assert client.get("/user", headers=headers).json() == "anna"
+    assert store.loads == 1
+
+
 async def test_a_handshake_may_say_more_than_its_headers(provider, token):
     """A token among its subprotocols."""
     handshake = scope(token) | {"type": "websocket"}
     assert provider.shown(scope(token)) is not None
     assert provider.shown(handshake) is None
+
+
+NAMES = [b"session_token", b"xsession_token", b"session_token ", b"Session_Token", b"a", b""]
+COOKIES = st.builds(
+    lambda name, sign, value, gap: name + sign + value + gap,
+    st.sampled_from(NAMES),
+    st.sampled_from([b"=", b"", b" = "]),
+    st.sampled_from([b"one", b"two", b"", b"session_token=one"]),
+    st.sampled_from([b"; ", b";", b" ;\t", b", "]),
+)
+HEADERS = st.lists(
+    st.tuples(
+        st.sampled_from([b"cookie", b"authorization", b"x-token"]),
+        st.lists(COOKIES, max_size=3).map(b"".join)
+        | st.sampled_from(
+            [b"Bearer one", b"one", b"Basic one", b"bearer  one", b"session_token=one"]
+        ),
+    ),
+    max_size=3,
+)
+BOTH = CompositeCarrier(HeaderCarrier(), CookieCarrier(), HeaderCarrier("X-Token"))
+
+
+@pytest.mark.parametrize(
+    "carrier",
+    [HeaderCarrier(), CookieCarrier(), BOTH, CompositeCarrier(BOTH, HeaderCarrier("X-Other"))],
+    ids=["header", "cookie", "several", "nested"],
+)
+def test_the_same_bytes_bring_the_same_credential(carrier):
+    """Whatever else a request holds; and where nothing is shown, nothing is found."""
+    shown, brought = shown_by(carrier), {b"": None}
+
+    @given(HEADERS)
+    @settings(max_examples=1000)
+    def check(headers):
+        scope = {"type": "http", "headers": headers}
+        key = shown(scope)
+        if key is not None:
+            found = carrier.extract(HTTPConnection(scope))  # which does not fail
+            assert brought.setdefault(key, found) == found
+
+    check()
+    assert len(brought) > 1
+
+
+def test_whoever_may_look_at_more_is_asked():
+    """At any depth of carriers; also one whose `extract` is another than it was made with."""
+
+    class Subclass(HeaderCarrier):
+        pass
+
+    class Slotted:
+        __slots__ = ()
+        ambient, vary = False, ()
+
+    patched = HeaderCarrier()
+    patched.extract = lambda connection: None
+    for own in (Subclass(), Slotted(), patched):
+        nested = CompositeCarrier(CompositeCarrier(own), HeaderCarrier())
+        for carrier in (own, nested):
+            assert shown_by(carrier)(scope("token")) is None
 
 
 async def test_a_long_header_is_not_kept(provider, token):
