@@ -185,10 +185,11 @@ class SessionResponse:
             if pending.headers is None:
                 # Of the generation that the client has: the next one may not have reached it.
                 known = session.record._replace(generation=session.told.generation)
-                pending.headers = issuer.issue_access(known, now=now).headers
+                issue = issuer.issue_access(known, now=now)
             else:
-                pending.headers = issuer.issue(session.record, now=now).headers
-            session.untold = False
+                issue = issuer.issue(session.record, now=now)
+            pending.headers = issue.headers
+            session.told, session.untold = issue, False
         return () if pending.headers is None else pending.headers.raw
 
     async def _answer(

@@ -1,15 +1,17 @@
 """Claims that change: the record is the authority, and every token follows."""
 
 import pytest
-from fastapi import Request
+from fastapi import BackgroundTasks, Request
 
 from fastapi_memsession import (
+    CurrentSession,
     MemoryStore,
     SessionDataError,
     SessionEnded,
     SessionTooLarge,
     login_session,
 )
+from tests.conftest import START
 from tests.life.client import Tokens
 
 
@@ -39,6 +41,21 @@ def test_claims_that_change_amid_a_login_are_in_its_pair(client):
     assert response.json()["role"] == "editor"
     assert client.tokens(response) == Tokens()
     assert client.profile(client.renew(tokens))["role"] == "editor"
+
+
+def test_claims_have_the_times_of_the_token_that_told_them(client, clock):
+    """As soon as that is on its way: what runs after the response sees it."""
+    times = []
+
+    @client.app.post("/promote")
+    async def promote(session: CurrentSession, later: BackgroundTasks):
+        clock.advance(10)
+        await session.update_claims(role="editor")
+        later.add_task(lambda: times.append(session.claims.issued_at))
+
+    tokens = client.log_in()
+    client.ask("POST", "/promote", tokens)
+    assert times == [START + 10]
 
 
 def test_none_removes_a_claim(client):
