@@ -76,10 +76,10 @@ class RedisCalls(RedisClients):
     async def used_bytes(self) -> int:
         """Return the bytes of memory that all masters use."""
         client: Any = self.client
-        if not self.clustered:
+        primaries = getattr(client, "PRIMARIES", None)  # which only a cluster's client has
+        if primaries is None:
             told = await self.call(lambda: client.info("memory"), idempotent=True)
             return int(told["used_memory"])
-        by_node = await self.call(
-            lambda: client.info("memory", target_nodes=client.PRIMARIES), idempotent=True
-        )
+        look = partial(client.info, "memory", target_nodes=primaries)
+        by_node = await self.call(look, idempotent=True)
         return sum(int(told["used_memory"]) for told in by_node.values())

@@ -44,6 +44,7 @@ class _OfOneLoop(NamedTuple):
     client: Client
     command: Callable[..., Awaitable[Any]]
     asks_replicas: bool
+    most: int  # calls that may be under way at once
     gate: asyncio.Semaphore  # some pools refuse a crowd instead of letting it wait: it waits here
     deadlines: Deadlines
 
@@ -67,11 +68,6 @@ class RedisClients:
     def client(self) -> Client:
         """The client of the running loop."""
         return self._of_this_loop().client
-
-    @property
-    def clustered(self) -> bool:
-        """Whether the client is one of a cluster."""
-        return isinstance(self.client, RedisCluster)
 
     @property
     def asks_replicas(self) -> bool:
@@ -99,17 +95,24 @@ class RedisClients:
         # Whoever watches a client of their own sees all that goes through it.
         direct = self._owned and pool is not None
         command = Pooled(pool).ask if direct else client.execute_command
-        gate = asyncio.Semaphore(
-            min(MAX_CONNECTIONS, getattr(pool, "max_connections", MAX_CONNECTIONS))
-        )
-        return _OfOneLoop(client, command, _asks_replicas(client), gate, Deadlines(self.timeout))
+        most = min(MAX_CONNECTIONS, getattr(pool, "max_connections", MAX_CONNECTIONS))
+        gate, deadlines = asyncio.Semaphore(most), Deadlines(self.timeout)
+        return _OfOneLoop(client, command, _asks_replicas(client), most, gate, deadlines)
 
     async def aclose(self) -> None:
-        """Close the client of the running loop; the next call makes a new one."""
+        """Close the client of the running loop; the next call makes a new one.
+
+        Calls that are under way end first, within their deadline: they would connect once more.
+        """
         found = self._clients.pop(asyncio.get_running_loop(), None)
-        if found is not None and self._owned:
-            for each in (found.client, *_sentinels(found.client)):
-                await each.aclose()
+        if found is None or not self._owned:
+            return
+        try:
+            for _ in range(found.most):
+                await found.gate.acquire()
+        finally:
+            closing = [each.aclose() for each in (found.client, *_sentinels(found.client))]
+            await asyncio.gather(*closing, return_exceptions=True)
 
     async def connect(self) -> None:
         """Connect now, and warn of settings of the server that lose sessions.
@@ -193,7 +196,7 @@ class RedisClients:
                     try:
                         return await self._attempt(command)
                     except (exceptions.ConnectionError, exceptions.TimeoutError, TimeoutError):
-                        if not idempotent or _times_asked_to_stop() > asked or self._left(here):
+                        if not idempotent or _times_asked_to_stop() > asked:
                             raise
                         return await self._attempt(command)
         except _FAULTS as error:
@@ -204,10 +207,6 @@ class RedisClients:
         finally:
             if _times_asked_to_stop() > asked:
                 raise asyncio.CancelledError
-
-    def _left(self, here: _OfOneLoop) -> bool:
-        # It would connect once more, and nobody would close that.
-        return self._clients.get(asyncio.get_running_loop()) is not here
 
     async def _attempt(self, command: Callable[[], Awaitable[Any]]) -> Any:
         try:

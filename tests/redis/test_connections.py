@@ -72,15 +72,37 @@ async def test_there_are_never_more_connections_than_the_address_allows(server, 
 
 
 async def test_a_closed_store_leaves_no_connection_open(server, record):
-    """Nor does a call that was under way, which is not tried again."""
+    """Nor do calls that were under way, or waiting for their turn: they are answered first."""
     async with Relay(server) as relay:
-        store = RedisStore(relay.url, timeout=PATIENCE)
+        store = RedisStore(f"{relay.url}?max_connections=2", timeout=PATIENCE)
         await store.open()
         key = await keep(store, record(n=b"0"))
-        loading = await held(relay, store, key)
-        await store.aclose()
-        with pytest.raises(StoreUnavailable):
-            await loading
+        loading = [await held(relay, store, key)]
+        loading += [asyncio.create_task(load(store, key)) for _ in range(5)]
+        closing = asyncio.create_task(store.aclose())
+        await asyncio.gather(*loading[1:])
+        relay.release()
+        await closing
+        assert [record.data for record in await asyncio.gather(*loading)] == [{"n": b"0"}] * 6
+        await until(lambda: not connections(server))
+
+
+async def test_a_store_whose_closing_is_given_up_is_closed_all_the_same(server, record):
+    """As by a server that waits for the end of an application only so long."""
+    async with Relay(server) as relay:
+        store = RedisStore(relay.url, timeout=PATIENCE)
+        key = await keep(store, record(n=b"0"))
+        relay.hold()
+        adding = asyncio.create_task(add_one(store, key))
+        await until(lambda: relay.holds)
+        closing = asyncio.create_task(store.aclose())
+        await asyncio.sleep(0)
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        async with asyncio.timeout(PATIENCE / 4):
+            with pytest.raises(StoreUnavailable):
+                await adding
         await until(lambda: not connections(server))
 
 
