@@ -150,7 +150,7 @@ async def main() -> None:
         "an empty step": _sync(lambda: None),
         "carrier.extract": _sync(partial(provider.carrier.extract, connection)),
         "provider.at_hand: opened lately": _sync(partial(provider.at_hand, shown)),
-        "provider.open: decode, load, Session": _async(partial(provider.open, token)),
+        "provider.open: decode, load, Session": _async(partial(provider.open, token, shown=shown)),
         "tokens.decode, seen before": _sync(partial(provider.tokens.decode, token)),
         "tokens.read, verified anew": _sync(partial(provider.tokens.read, token)),
         "store.load": _async(load),
