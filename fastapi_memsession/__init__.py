@@ -17,8 +17,7 @@ know of each other; none looks further down:
     deadline.py       a time within which a block must end
     tokens.py         claims to JWT and back; the only importer of jose
     strangers.py      says, while you develop, that another process signed a token
-    carriers.py       how a token travels: header, cookie
-    composite.py      several carriers as one
+    carriers.py       how a token travels: header, cookie, both
     shown.py          by what a client that comes again is known
     stores/           the store contract, and the stores that keep it
     unbroken.py       work that is done to its end
@@ -53,8 +52,13 @@ A request walks: middleware -> dependencies -> connection -> provider -> carrier
 stores -> session.
 """
 
-from fastapi_memsession.carriers import CookieCarrier, Credential, HeaderCarrier, TokenCarrier
-from fastapi_memsession.composite import CompositeCarrier
+from fastapi_memsession.carriers import (
+    CompositeCarrier,
+    CookieCarrier,
+    Credential,
+    HeaderCarrier,
+    TokenCarrier,
+)
 from fastapi_memsession.dependencies import (
     CurrentSession,
     OptionalSession,

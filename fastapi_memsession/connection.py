@@ -46,7 +46,7 @@ class ConnectionState(SessionResponse):
             except CrossOriginRefused:  # open() looks whether this one came by itself
                 return None
         self.touch(connection)
-        session.tellable = not self.started
+        session.tellable = not self.started  # as _adopt does: most requests come by here
         self.session = session
         return session
 

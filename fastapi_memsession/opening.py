@@ -67,7 +67,7 @@ class Opening(Keeper):
         opened = self.opened.get(shown)
         if opened is None:
             return None
-        read_clock = self.clock.now
+        read_clock = self.clock.now  # and then call it: see the middleware
         claims, now = opened.claims, read_clock()
         if (
             now >= opened.until

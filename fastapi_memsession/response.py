@@ -80,7 +80,7 @@ class SessionResponse:
 
     def __init__(self, provider: SessionProvider, answers: Answers, send: Send) -> None:
         self.provider = provider
-        now = provider.clock.now
+        now = provider.clock.now  # read, then called: see the middleware
         self.began = now()
         self._answers = answers
         self.forward = send

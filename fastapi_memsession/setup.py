@@ -13,10 +13,14 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 
 from fastapi_memsession.answers import Answers
-from fastapi_memsession.carriers import CookieCarrier, HeaderCarrier, TokenCarrier
+from fastapi_memsession.carriers import (
+    CompositeCarrier,
+    CookieCarrier,
+    HeaderCarrier,
+    TokenCarrier,
+)
 from fastapi_memsession.checks import MAKE_A_KEY
 from fastapi_memsession.clock import Clock, system_clock
-from fastapi_memsession.composite import CompositeCarrier
 from fastapi_memsession.errors import SessionUsageError
 from fastapi_memsession.middleware import ConnectionMiddleware
 from fastapi_memsession.openapi import describe

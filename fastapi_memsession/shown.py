@@ -8,8 +8,12 @@ from collections.abc import Callable, Sequence
 
 from starlette.types import Scope
 
-from fastapi_memsession.carriers import CookieCarrier, HeaderCarrier, TokenCarrier
-from fastapi_memsession.composite import CompositeCarrier
+from fastapi_memsession.carriers import (
+    CompositeCarrier,
+    CookieCarrier,
+    HeaderCarrier,
+    TokenCarrier,
+)
 
 Shown = Callable[[Scope], bytes | None]
 """Returns what a client shows, empty if that is nothing; None if only the carrier can tell.

@@ -17,7 +17,7 @@ FLOORS = [
     ["checks", "deadline", "records", "threads", "unbroken", "values"],
     ["audit", "events", "settings", "shapes"],
     ["tokens", "carriers", "logins", "stores", "stores.verbs", "stores.leases", "stores.listeners"],
-    ["stores.copies", "composite"],
+    ["stores.copies"],
     ["stores.base", "shown"],
     ["stores.changes", "stores.endings", "stores.expiry", "stores.siblings", "stores.packing"],
     ["stores.redis_layout", "stores.redis_pooled", "stores.redis_urls", "stores.shelf"],
@@ -74,7 +74,6 @@ DOORS = {
     "pydantic_settings": {"settings"},
     "starlette": {
         "carriers",
-        "composite",
         "shown",
         "issuer",
         "openapi",
