@@ -3,9 +3,6 @@
 import asyncio
 import contextvars
 import logging
-import os
-import subprocess
-import sys
 from contextlib import asynccontextmanager
 
 import pytest
@@ -14,7 +11,6 @@ from starlette.testclient import TestClient
 
 from fastapi_memsession import CurrentSession, MemoryStore, StoreUnavailable, login_session
 from fastapi_memsession.middleware import ConnectionMiddleware
-from fastapi_memsession.stores import siblings
 
 inherited = contextvars.ContextVar("inherited", default=None)
 
@@ -268,52 +264,6 @@ async def test_a_mounted_application_needs_no_lifespan(make_app):
     app.mount("/inner", make_app())
     async with Lifespan(app) as lifespan:
         assert lifespan.started["type"] == "lifespan.startup.complete"
-
-
-class TestSiblings:
-    """Several workers of one server, each with sessions of its own."""
-
-    @pytest.fixture(autouse=True)
-    def _fresh_process(self, monkeypatch, tmp_path):
-        monkeypatch.setattr(siblings, "_held", {})
-        monkeypatch.setattr(siblings.tempfile, "gettempdir", lambda: str(tmp_path))
-
-    def start(self, caplog):
-        caplog.clear()
-        asyncio.run(MemoryStore().open())
-        return [record.getMessage() for record in caplog.records]
-
-    def test_one_worker_hears_nothing(self, caplog):
-        """However many stores and starts it has."""
-        assert self.start(caplog) == []
-        assert self.start(caplog) == []
-
-    def test_a_sibling_is_warned(self, caplog, monkeypatch):
-        """Of what will happen, and what to do."""
-        self.start(caplog)
-        monkeypatch.setattr(siblings, "_held", {})  # another process knows nothing of ours
-        (message,) = self.start(caplog)
-        assert "logged out" in message
-        assert "MEMSESSION_PROVIDER=redis" in message
-
-    def test_a_folder_that_cannot_be_written_harms_nobody(self, caplog, monkeypatch):
-        """Then nothing can be noticed."""
-        monkeypatch.setattr(siblings.tempfile, "gettempdir", lambda: "/no/such/folder")
-        assert self.start(caplog) == []
-
-        def no_folder():
-            raise FileNotFoundError
-
-        monkeypatch.setattr(siblings.tempfile, "gettempdir", no_folder)
-        assert self.start(caplog) == []
-
-    def test_no_file_is_left(self, tmp_path):
-        """A worker that ends takes its file with it."""
-        code = "import asyncio, fastapi_memsession as f; asyncio.run(f.MemoryStore().open())"
-        subprocess.run(
-            [sys.executable, "-c", code], env={**os.environ, "TMPDIR": str(tmp_path)}, check=True
-        )
-        assert list(tmp_path.iterdir()) == []
 
 
 def test_a_missing_key_is_told_in_development_only(make_app, caplog):

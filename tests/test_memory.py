@@ -176,15 +176,16 @@ async def test_used_sessions_do_not_make_room():
     await create(store, record(START + 160), START + 160)
 
 
-async def test_a_dead_session_behind_many_used_ones_makes_room():
-    """The queue is followed until one is found."""
-    store = MemoryStore(max_sessions=21)
-    for _ in range(20):
+@pytest.mark.parametrize("used", [20, 1200])
+async def test_a_dead_session_behind_many_used_ones_makes_room(used):
+    """The queue is followed until one is found, however often the search has to go on."""
+    store = MemoryStore(max_sessions=used + 1)
+    for _ in range(used):
         made = await create(store, record())
         await store.load(made.key, now=START + 60, renew_interval=0)
     await create(store, record(expiration=101))
     await create(store, record(START + 150), START + 150)
-    assert await store.count(now=START + 150) == 21
+    assert await store.count(now=START + 150) == used + 1
 
 
 def test_many_threads_and_loops_lose_nothing():

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import subprocess
 import sys
 
 import pytest
@@ -22,6 +23,38 @@ class TestSiblings:
         caplog.clear()
         asyncio.run(MemoryStore().open())
         return [record.getMessage() for record in caplog.records]
+
+    def test_one_worker_hears_nothing(self, caplog):
+        """However many stores and starts it has."""
+        assert self.start(caplog) == []
+        assert self.start(caplog) == []
+
+    def test_a_sibling_is_warned(self, caplog, monkeypatch):
+        """Of what will happen, and what to do."""
+        self.start(caplog)
+        monkeypatch.setattr(siblings, "_held", {})  # another process knows nothing of ours
+        (message,) = self.start(caplog)
+        assert "logged out" in message
+        assert "MEMSESSION_PROVIDER=redis" in message
+
+    def test_a_folder_that_cannot_be_written_harms_nobody(self, caplog, monkeypatch):
+        """Then nothing can be noticed."""
+        monkeypatch.setattr(siblings.tempfile, "gettempdir", lambda: "/no/such/folder")
+        assert self.start(caplog) == []
+
+        def no_folder():
+            raise FileNotFoundError
+
+        monkeypatch.setattr(siblings.tempfile, "gettempdir", no_folder)
+        assert self.start(caplog) == []
+
+    def test_no_file_is_left(self, tmp_path):
+        """A worker that ends takes its file with it."""
+        code = "import asyncio, fastapi_memsession as f; asyncio.run(f.MemoryStore().open())"
+        subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, "TMPDIR": str(tmp_path)}, check=True
+        )
+        assert list(tmp_path.iterdir()) == []
 
     def test_the_file_is_the_users_own(self, tmp_path, monkeypatch, caplog):
         """Nobody else may open it, whatever the umask is."""

@@ -146,14 +146,3 @@ async def test_a_session_that_ends_during_a_scan_is_passed_over():
             if made.session_id != seen[0]:
                 await store.delete(made.key, now=START, reason="logout")
     assert len(seen) == 1
-
-
-async def test_a_dead_session_behind_very_many_used_ones_makes_room():
-    """However often the search has to go on."""
-    store = MemoryStore(max_sessions=1201)
-    for _ in range(1200):
-        made = await create(store, a_record())
-        await store.load(made.key, now=START + 60, renew_interval=0)
-    await create(store, a_record(expiration=101))
-    await create(store, a_record(START + 150), START + 150)
-    assert await store.count(now=START + 150) == 1201

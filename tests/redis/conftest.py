@@ -9,6 +9,7 @@ from fastapi_memsession.records import new_session_id
 from fastapi_memsession.stores.redis import RedisStore
 from tests.conftest import START
 from tests.redis.calls import TIMEOUT, keep
+from tests.redis.relay import Relay
 from tests.redis_deployments import Cluster, cluster
 from tests.redis_server import RedisServer
 
@@ -23,6 +24,13 @@ def server(redis_folder) -> Iterator[RedisServer]:
 def nodes(redis_folder) -> Iterator[Cluster]:
     with cluster(redis_folder / "nodes") as running:
         yield running
+
+
+@pytest.fixture
+async def relay(server) -> AsyncIterator[Relay]:
+    """Open a way to the server, which a test can block."""
+    async with Relay(server) as relay:
+        yield relay
 
 
 @pytest.fixture

@@ -21,12 +21,6 @@ def server(redis_folder, tmp_path):
         yield server
 
 
-@pytest.fixture
-async def relay(server):
-    async with Relay(server) as relay:
-        yield relay
-
-
 async def held(relay, store, key):
     """Begin a load whose answer is held back."""
     relay.hold()

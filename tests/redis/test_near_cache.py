@@ -14,7 +14,6 @@ from fastapi_memsession.stores.near import NearStore
 from fastapi_memsession.stores.redis import RedisStore
 from tests.conftest import START
 from tests.redis.calls import PATIENCE, TIMEOUT, add_one, delete, in_time, keep, load, until
-from tests.redis.relay import Relay
 from tests.redis.test_loops import open_files
 from tests.redis_server import RedisServer, wait_until
 
@@ -26,12 +25,6 @@ SHORT = 0.5
 def server(redis_folder, tmp_path):
     with RedisServer(tmp_path / "redis") as server:
         yield server
-
-
-@pytest.fixture
-async def relay(server):
-    async with Relay(server) as relay:
-        yield relay
 
 
 @pytest.fixture
