@@ -15,7 +15,8 @@ know of each other; none looks further down:
     shapes.py         models as values by key, and back
     threads.py        blocking calls of async code
     deadline.py       a time within which a block must end
-    tokens.py         claims to JWT and back; the only importer of jose
+    keys.py           a key that signs and verifies tokens; jose's, prepared once
+    tokens.py         claims to JWT and back; imports jose, which else only keys.py does
     strangers.py      says, while you develop, that another process signed a token
     carriers.py       how a token travels: header, cookie, both
     shown.py          by what a client that comes again is known

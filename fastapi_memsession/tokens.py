@@ -1,11 +1,9 @@
-"""Claims to JWT and back. The only importer of jose; knows no store and no HTTP.
+"""Claims to JWT and back. Knows no store and no HTTP.
 
 jose alone accepts what it should not and raises what it should not, so a token reaches it only
 after its shape and its header are known to be ours, and what comes back is checked field by field.
 """
 
-import base64
-import hashlib
 import json
 import math
 import re
@@ -17,23 +15,14 @@ from typing import Any
 from jose import jws
 from pydantic_core import to_json
 
-from fastapi_memsession.checks import MIN_KEY_BYTES
 from fastapi_memsession.errors import (
     InvalidToken,
     SessionDataError,
     SessionTooLarge,
-    SettingsError,
     TokenExpired,
 )
-from fastapi_memsession.records import SessionKey
-
-try:
-    from jose.backends.cryptography_backend import CryptographyHMACKey
-except ImportError:  # pragma: no cover - the declared dependency has it; see the message
-    raise ImportError(
-        "python-jose is installed without its cryptography backend; "
-        "run: pip install 'python-jose[cryptography]'"
-    ) from None
+from fastapi_memsession.keys import SigningKey, base64url
+from fastapi_memsession.records import SessionKey, SessionRecord
 
 MAX_TOKEN_BYTES = 4096
 """A longer token is refused unread, and never issued."""
@@ -70,14 +59,14 @@ class TokenClaims:
 class Kind:
     """One kind of token: its claims, its life, and by header segment the key that verifies it."""
 
-    __slots__ = ("claims", "header", "keys", "longest_life", "typ")
+    __slots__ = ("begin", "claims", "keys", "longest_life", "typ")
 
     def __init__(self, typ: str, claims: frozenset[str], longest_life: float) -> None:
         self.typ = typ
         self.claims = claims
         self.longest_life = math.ceil(longest_life) + 1  # both ends of a life are rounded outwards
-        self.header = ""  # of the tokens that are signed from now on
-        self.keys: dict[str, CryptographyHMACKey] = {}
+        self.begin = b""  # of each token that is signed from now on: its header, and a point
+        self.keys: dict[str, SigningKey] = {}
 
 
 class TokenCodec:
@@ -122,17 +111,18 @@ class TokenCodec:
         self._access = Kind(ACCESS, _CLAIMS | {"data"}, access_life)
         self._refresh = Kind(REFRESH, _CLAIMS, max_lifetime)
         for secret in (*previous_keys, key):
-            self._signing_key = _hmac_key(secret, algorithm)
+            self._signing_key = SigningKey(secret, algorithm)
             for kind in (self._access, self._refresh):
-                names = {"typ": kind.typ, "kid": _fingerprint(secret)}
+                names = {"typ": kind.typ, "kid": self._signing_key.kid}
                 example = jws.sign(b"", self._signing_key, headers=names, algorithm=algorithm)
-                kind.header = example.partition(".")[0]
-                kind.keys[kind.header] = self._signing_key
+                header = example.partition(".")[0]
+                kind.keys[header] = self._signing_key
+                kind.begin = f"{header}.".encode()
         self._recall = lru_cache(_REMEMBERED)(partial(self._verified, kind=self._access))
 
     def encode(
         self,
-        key: SessionKey,
+        session: SessionKey | SessionRecord,
         data: Mapping[str, str],
         *,
         generation: int = 0,
@@ -145,31 +135,40 @@ class TokenCodec:
             SessionDataError: user id or claims are not text that UTF-8 can encode.
             SessionTooLarge: the token would be longer than 4096 bytes.
         """
-        claims = self._claims(key, generation, issued_at, expires_at)
-        claims["data"] = dict(data)
-        return self._encode(claims, self._access)
+        return self._encode(self._access, session, generation, issued_at, expires_at, data=data)
 
     def encode_refresh(
-        self, key: SessionKey, *, generation: int, issued_at: float, expires_at: float
+        self,
+        session: SessionKey | SessionRecord,
+        *,
+        generation: int,
+        issued_at: float,
+        expires_at: float,
     ) -> str:
         """Sign a refresh token; otherwise as `encode`. The same arguments give the same token."""
-        claims = self._claims(key, generation, issued_at, expires_at)
-        return self._encode(claims, self._refresh)
+        return self._encode(self._refresh, session, generation, issued_at, expires_at)
 
-    def _claims(
-        self, key: SessionKey, generation: int, issued_at: float, expires_at: float
-    ) -> dict[str, Any]:
-        return {
+    def _encode(
+        self,
+        kind: Kind,
+        session: SessionKey | SessionRecord,
+        generation: int,
+        issued_at: float,
+        expires_at: float,
+        *,
+        data: Mapping[str, str] | None = None,
+    ) -> str:
+        claims: dict[str, Any] = {
             "iss": self._issuer,
             "aud": self._audience,
-            "sub": key.user_id,
-            "sid": key.session_id,
+            "sub": session.user_id,
+            "sid": session.session_id,
             "gen": generation,
             "iat": math.floor(issued_at),
             "exp": math.ceil(expires_at),
         }
-
-    def _encode(self, claims: dict[str, Any], kind: Kind) -> str:
+        if data is not None:
+            claims["data"] = dict(data)
         try:
             payload = to_json(claims)
         except ValueError:
@@ -177,9 +176,8 @@ class TokenCodec:
                 "The user id or the claims hold a lone surrogate, which no token can carry."
             ) from None
         # As jws.sign() would, which encodes the same header anew each time.
-        signed = kind.header.encode() + b"." + _base64url(payload)
-        key: Any = self._signing_key  # whose methods have no types
-        token = (signed + b"." + _base64url(key.sign(signed))).decode()
+        signed = kind.begin + base64url(payload)
+        token = (signed + b"." + base64url(self._signing_key.sign(signed))).decode()
         if len(token) > MAX_TOKEN_BYTES:
             raise SessionTooLarge(
                 f"User id and claims make a token of {len(token)} bytes, the limit is "
@@ -260,25 +258,6 @@ class TokenCodec:
         user_id.encode()  # a lone surrogate is text that nobody could have logged in with
         key = SessionKey(user_id, session_id)
         return TokenClaims(key, generation, data, issued_at, expires_at, float(expires_at))
-
-
-def _hmac_key(secret: bytes, algorithm: str) -> CryptographyHMACKey:
-    least = MIN_KEY_BYTES[algorithm]
-    if len(secret) < least:
-        raise SettingsError(f"A key for {algorithm} needs at least {least} bytes (RFC 7518 3.2).")
-    try:
-        return CryptographyHMACKey(secret, algorithm)
-    except Exception:  # jose's own message may quote the key
-        raise SettingsError("A signing key must be a shared secret, not a key file.") from None
-
-
-def _fingerprint(secret: bytes) -> str:
-    digest = hashlib.sha256(b"fastapi-memsession key id\0" + secret).digest()
-    return _base64url(digest[:6]).decode()
-
-
-def _base64url(data: bytes) -> bytes:
-    return base64.urlsafe_b64encode(data).rstrip(b"=")
 
 
 def _unique(members: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ HOUSE = Path(fastapi_memsession.__file__).parent
 FLOORS = [
     ["clock", "errors"],
     ["checks", "deadline", "records", "threads", "unbroken", "values"],
-    ["audit", "events", "settings", "shapes"],
+    ["audit", "events", "keys", "settings", "shapes"],
     ["tokens", "carriers", "logins", "stores", "stores.verbs", "stores.leases", "stores.listeners"],
     ["stores.copies"],
     ["stores.base", "shown"],
@@ -63,7 +63,8 @@ FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 # Who may open the door to a library.
 DOORS = {
-    "jose": {"tokens"},
+    "jose": {"keys", "tokens"},
+    "cryptography": {"keys"},
     "redis": {
         "stores.redis_client",
         "stores.redis_places",
