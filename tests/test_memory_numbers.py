@@ -96,8 +96,8 @@ async def test_as_many_endings_are_remembered_as_sessions_may_live():
         await store.delete_user(f"user-{number}", now=START, reason="revoked")
     reasons = [await store.end_reason(each.key, now=START) for each in ended]
     assert reasons == [None, None, "logout", "logout", "logout"]
-    assert len(store._shelf.endings._endings) == len(store._shelf.endings._revoked) == 3
+    assert len(store._shelf.endings.by_id) == len(store._shelf.endings._revoked) == 3
     late = await create(store, record(START + 2000), START + 2000)
     await store.delete(late.key, now=START + 2000, reason="logout")
     await store.delete_user("bert", now=START + 2000, reason="revoked")
-    assert len(store._shelf.endings._endings) == len(store._shelf.endings._revoked) == 1
+    assert len(store._shelf.endings.by_id) == len(store._shelf.endings._revoked) == 1

@@ -43,10 +43,15 @@ RECORDS = st.builds(
 )
 
 
+def packed_at(record: SessionRecord, slot: int) -> bytes:
+    """A record, packed as a store does."""
+    return pack(record, slot, size_of(record.data))
+
+
 @given(RECORDS, st.integers(-(2**63), 2**63 - 1))
 def test_nothing_is_lost(record, slot):
     """Neither a field, nor the order of keys, nor the place in the queue."""
-    packed = pack(record, slot)
+    packed = packed_at(record, slot)
     back = unpack(record.session_id, packed)
     assert back == record
     assert list(back.data) == list(record.data)
@@ -73,7 +78,7 @@ def plain(number: int) -> SessionRecord:
 
 def test_a_record_is_one_object():
     """Of bytes: the garbage collector need not look at it, nor what reads it anywhere else."""
-    packed = pack(plain(1), 0)
+    packed = packed_at(plain(1), 0)
     assert type(packed) is bytes
     assert not gc.is_tracked(packed)
     assert sys.getsizeof(packed) < 260
@@ -82,7 +87,7 @@ def test_a_record_is_one_object():
 def test_nothing_is_shared_with_what_was_packed():
     """Nor by two who unpack the same."""
     record = plain(1)
-    packed = pack(record, 0)
+    packed = packed_at(record, 0)
     one, two = unpack("session-1", packed), unpack("session-1", packed)
     for mine, theirs in ((one, two), (one, record)):
         assert mine.claims is not theirs.claims
@@ -104,7 +109,7 @@ def test_what_is_of_a_subclass_is_kept_as_what_it_is():
     record = plain(1)._replace(
         user_id=Name.ANNA, claims={Name.ANNA: Name.ANNA}, created_at=Seconds(START)
     )
-    back = unpack(record.session_id, pack(record, 0))
+    back = unpack(record.session_id, packed_at(record, 0))
     assert back == record
     assert (type(back.user_id), type(back.created_at)) == (str, float)
     assert [type(each) for pair in back.claims.items() for each in pair] == [str, str]
@@ -113,4 +118,4 @@ def test_what_is_of_a_subclass_is_kept_as_what_it_is():
 @given(RECORDS, st.integers(-(2**63), 2**63 - 1))
 def test_a_record_changes_its_place(record, slot):
     """In the queue, and nothing else of it."""
-    assert moved(pack(record, 7), slot) == pack(record, slot)
+    assert moved(packed_at(record, 7), slot) == packed_at(record, slot)

@@ -25,32 +25,32 @@ class Ending(NamedTuple):
 class Endings:
     """Endings by session id until its deadline, and revocations by user for a while.
 
+    Attributes:
+        by_id: the oldest first.
+
     Args:
         limit: of each, this many are remembered.
     """
 
-    __slots__ = ("_endings", "_limit", "_revoked")
+    __slots__ = ("_limit", "_revoked", "by_id")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._endings: OrderedDict[str, Ending] = OrderedDict()
+        self.by_id: OrderedDict[str, Ending] = OrderedDict()
         self._revoked: OrderedDict[str, float] = OrderedDict()
-
-    def __contains__(self, session_id: str) -> bool:
-        return session_id in self._endings
 
     def note(self, ending: Ending, now: float) -> None:
         """Remember why a session ended."""
-        self._endings[ending.session_id] = ending
-        while self._endings:
-            oldest = next(iter(self._endings.values()))
-            if len(self._endings) <= self._limit and now < oldest.deadline:
+        self.by_id[ending.session_id] = ending
+        while self.by_id:
+            oldest = next(iter(self.by_id.values()))
+            if len(self.by_id) <= self._limit and now < oldest.deadline:
                 return
-            self._endings.popitem(last=False)
+            self.by_id.popitem(last=False)
 
     def all(self) -> list[Ending]:
         """Return what is remembered of single sessions, oldest first."""
-        return list(self._endings.values())
+        return list(self.by_id.values())
 
     def reason(self, key: SessionKey, now: float) -> EndReason | None:
         """Return why a session ended, None if nothing is remembered."""
@@ -69,7 +69,7 @@ class Endings:
         return ending.successor if ending and now < ending.deadline else None
 
     def _of(self, key: SessionKey) -> Ending | None:
-        ending = self._endings.get(key.session_id)
+        ending = self.by_id.get(key.session_id)
         return ending if ending and ending.user_id == key.user_id else None
 
     def note_all(self, user_id: str, now: float) -> None:

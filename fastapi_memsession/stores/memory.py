@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import NamedTuple
 
-from fastapi_memsession.errors import EndReason, SessionEnded, StoreFull
+from fastapi_memsession.errors import EndReason, SessionEnded, SessionIdTaken, StoreFull
 from fastapi_memsession.records import Ended, SessionInfo, SessionKey, SessionRecord, SessionStats
 from fastapi_memsession.stores.base import Change, ChangeResult, Rotation, SessionStore
 from fastapi_memsession.stores.changes import apply_changes
@@ -65,7 +65,7 @@ class MemoryStore(SessionStore):
             living = [record for record in contents.records if now < record.expires_at]
             living.sort(key=lambda record: record.last_seen_at, reverse=True)
             for record in living:
-                taken = record.session_id in shelf.records or record.session_id in shelf.endings
+                taken = shelf.is_taken(record.session_id)
                 if len(shelf.records) < self._max_sessions and not taken:
                     shelf.add(record)
 
@@ -90,7 +90,8 @@ class MemoryStore(SessionStore):
         with self._guard:
             if since is not None and shelf.endings.stops(user_id, since, now):
                 raise SessionEnded("revoked")
-            shelf.refuse_taken(record.session_id)
+            if shelf.is_taken(record.session_id):
+                raise SessionIdTaken
             shelf.reap(now, _SWEPT_PER_LOGIN)
             replaced = shelf.live(shelf.endings.latest(replacing), now) if replacing else None
             evicted: list[str] = []

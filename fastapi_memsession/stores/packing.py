@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from fastapi_memsession.records import SessionRecord
-from fastapi_memsession.values import size_of
 
 Packed: TypeAlias = bytes
 
@@ -25,13 +24,14 @@ _EXPIRES, _SLOT, _SIZE = struct.Struct("<d"), struct.Struct("<q"), struct.Struct
 _EXPIRES_AT, _SLOT_AT, _SIZE_AT = -_TAIL.size, -12, -4
 
 
-def pack(record: SessionRecord, slot: int) -> Packed:
-    """Pack a record; `slot` is where the expiry queue has it."""
-    user_id, _, claims, data, *rest = record
-    tail = _TAIL.pack(record.expires_at, slot, size_of(data))
+def pack(record: SessionRecord, slot: int, size: int) -> Packed:
+    """Pack a record; `slot` is where the expiry queue has it, `size` that of its data."""
+    tail = _TAIL.pack(record.expires_at, slot, size)
+    fields: Any = record[:1] + record[2:]
     try:
-        return marshal.dumps((user_id, dict(claims), dict(data), *rest), _FORMAT) + tail
+        return marshal.dumps(fields, _FORMAT) + tail
     except ValueError:  # marshal takes no subclasses: a user id may be of a StrEnum
+        user_id, claims, data, *rest = fields
         plain = _plain(user_id), _plain_dict(claims), _plain_dict(data), *map(_plain, rest)
         return marshal.dumps(plain, _FORMAT) + tail
 

@@ -23,6 +23,7 @@ from fastapi_memsession.stores.packing import (
     slot_of,
     unpack,
 )
+from fastapi_memsession.values import size_of
 
 _SWEPT_FOR_ROOM = 1000  # steps at a time, when a login finds the store full
 
@@ -70,17 +71,17 @@ class Shelf:
 
     def put(self, record: SessionRecord) -> SessionRecord:
         """Replace a record that is here."""
-        before = self.records[record.session_id]
-        after = self.records[record.session_id] = pack(record, slot_of(before))
-        self.data_bytes += size_of_data(after) - size_of_data(before)
+        before, size = self.records[record.session_id], size_of(record.data)
+        self.records[record.session_id] = pack(record, slot_of(before), size)
+        self.data_bytes += size - size_of_data(before)
         return record
 
     def add(self, record: SessionRecord) -> None:
         """Keep a record that is new here."""
-        session_id, user_id = record.session_id, record.user_id
+        session_id, user_id, size = record.session_id, record.user_id, size_of(record.data)
         slot = self._queue.put(session_id, record.expires_at)
-        packed = self.records[session_id] = pack(record, slot)
-        self.data_bytes += size_of_data(packed)
+        self.records[session_id] = pack(record, slot, size)
+        self.data_bytes += size
         mine = self.users.get(user_id)
         if mine is None:
             self.users[user_id] = session_id
@@ -89,10 +90,9 @@ class Shelf:
         else:
             mine.add(session_id)
 
-    def refuse_taken(self, session_id: str) -> None:
-        """Raise SessionIdTaken if a session has or had this id."""
-        if session_id in self.records or session_id in self.endings:
-            raise SessionIdTaken
+    def is_taken(self, session_id: str) -> bool:
+        """Whether a session has or had this id."""
+        return session_id in self.records or session_id in self.endings.by_id
 
     def end(
         self, key: SessionKey, reason: EndReason, now: float, *, successor: str | None = None
@@ -111,7 +111,8 @@ class Shelf:
         if record is None:
             again = self.endings.successor(key, now) == session_id
             return self.live(SessionKey(key.user_id, session_id), now) if again else None
-        self.refuse_taken(session_id)
+        if self.is_taken(session_id):
+            raise SessionIdTaken
         self.end(key, "replaced", now, successor=session_id)
         if confirmed_at is not None:
             record = record._replace(confirmed_at=confirmed_at)
@@ -146,6 +147,9 @@ class Shelf:
 
         Returns how many were removed, and whether the queue is done up to `now`.
         """
+        order = self._queue.order
+        if not order or now < order[0]:  # as for most who look in passing
+            return 0, True
         removed = 0
         session_ids, finished = self._queue.take(now, budget)
         for session_id in session_ids:
