@@ -6,7 +6,7 @@ does what they replace end. A login whose response never starts is undone.
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection, Request
@@ -45,8 +45,8 @@ class Pending:
 
     headers: MutableHeaders | None = None
     forget: bool = False
-    created: list[SessionKey] = field(default_factory=list)
-    replaced: list[SessionKey] = field(default_factory=list)
+    created: tuple[SessionKey, ...] = ()
+    replaced: tuple[SessionKey, ...] = ()
     renamed: tuple[SessionKey, SessionKey] | None = None
 
 
@@ -117,34 +117,45 @@ class SessionResponse:
                 if session is not None and session.pending_id is not None:
                     # Under its new id the session is lost unless the client hears of it. Who is
                     # cancelled waits neither for the store nor for anybody who does not read.
-                    return unbroken(self._start_renamed(message, connection, forward))
-                return self._start(message, connection, forward)
+                    return unbroken(self._start_renamed(session, message, connection, forward))
+                return self._start(message, forward)
             session.tellable = False  # a session was used, and there is no more to tell
             _add_headers(message, (), self.provider.issuer)
         self.started = True
         return forward(message)
 
     async def _start_renamed(
-        self, message: Message, connection: HTTPConnection, forward: Send
+        self, session: Session, message: Message, connection: HTTPConnection, forward: Send
     ) -> None:
         try:
-            await self._start(message, connection, forward)
+            await self._rename(session)
+        except StoreUnavailable as error:
+            await self._answer(connection, error, forward)
+            return
+        try:
+            await self._start(message, forward)
         finally:
             if self.pending.renamed is not None:
                 await self.provider.tell_renamed(*self.pending.renamed)
 
-    async def _start(self, message: Message, connection: HTTPConnection, forward: Send) -> None:
-        try:
-            news = await self._news()
-        except StoreUnavailable as error:
-            await self._answer(connection, error, forward)
+    async def _rename(self, session: Session) -> None:
+        """Give the session the id that it asked for, unless it is not this client's any more."""
+        if session.destroyed or session.moved:
             return
-        _add_headers(message, news, self.provider.issuer)
+        pending, before = self.pending, session.record.key
+        pending.headers = await self.provider.regenerate(session)
+        after = session.record.key
+        if pending.headers is not None:
+            pending.renamed = before, after
+        pending.created = tuple(after if key == before else key for key in pending.created)
+
+    async def _start(self, message: Message, forward: Send) -> None:
+        _add_headers(message, self._news(), self.provider.issuer)
         await forward(message)
         self.started = True
         if self.session is not None:
             self.session.tellable = False
-        for key in self.pending.replaced:
+        for key in self._pending.replaced if self._pending is not None else ():
             await self.end(key, "replaced")
 
     async def undo(self) -> None:
@@ -163,25 +174,20 @@ class SessionResponse:
         except Exception:
             logger.exception("A session that was %s could not be ended; it will expire.", reason)
 
-    async def _news(self) -> Sequence[tuple[bytes, bytes]]:
-        """Do what had to wait for the response; return the headers that tell the client."""
-        session, provider, pending = self.session, self.provider, self.pending
+    def _news(self) -> Sequence[tuple[bytes, bytes]]:
+        """Return the headers that tell the client, with a token for what has changed."""
+        session, pending = self.session, self._pending
         if session is None or session.destroyed:
+            if session is None and (pending is None or not pending.forget):
+                return ()
             news = MutableHeaders()
-            if session is not None or pending.forget:
-                provider.issuer.clear(news)
+            self.provider.issuer.clear(news)
             return news.raw
         if session.moved:  # another request has told its client the tokens, and not this one
             return ()
-        if session.pending_id is not None:
-            before = session.record.key
-            pending.headers = await provider.regenerate(session)
-            after = session.record.key
-            if pending.headers is not None:
-                pending.renamed = before, after
-            pending.created = [after if key == before else key for key in pending.created]
-        elif session.untold:
-            issuer, now = provider.issuer, provider.clock()
+        if session.untold and session.pending_id is None:  # else it ended before it was renamed
+            pending = self.pending
+            issuer, now = self.provider.issuer, self.provider.clock()
             if pending.headers is None:
                 # Of the generation that the client has: the next one may not have reached it.
                 known = session.record._replace(generation=session.told.generation)
@@ -190,7 +196,7 @@ class SessionResponse:
                 issue = issuer.issue(session.record, now=now)
             pending.headers = issue.headers
             session.told, session.untold = issue, False
-        return () if pending.headers is None else pending.headers.raw
+        return () if pending is None or pending.headers is None else pending.headers.raw
 
     async def _answer(
         self, connection: HTTPConnection, error: StoreUnavailable, forward: Send
