@@ -103,6 +103,7 @@ class HeaderCarrier:
         self.subprotocols = () if subprotocol is None else (subprotocol,)
         self._name = name
         self.wire_name = name.lower().encode("ascii")
+        self._exposed = (b"access-control-expose-headers", name.encode("ascii"))
         self._scheme = scheme.lower()
         self._prefix = f"{scheme} " if name.lower() == "authorization" else ""
 
@@ -144,8 +145,8 @@ class HeaderCarrier:
 
     def inject(self, headers: MutableHeaders, token: str, *, max_age: int) -> None:
         """Answer with the header, readable by a page of another origin if CORS lets it in."""
-        headers[self._name] = self._prefix + token
-        headers.append("Access-Control-Expose-Headers", self._name)
+        told = (self.wire_name, (self._prefix + token).encode("latin-1"))
+        headers.raw.extend((told, self._exposed))
 
     def clear(self, headers: MutableHeaders) -> None:
         """Do nothing: no header can make a client forget another header."""

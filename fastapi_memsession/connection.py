@@ -7,6 +7,7 @@ a login, a renewal, a new id or a logout must tell the client is left to the res
 from typing import Unpack
 
 from starlette.requests import HTTPConnection
+from starlette.types import Scope
 
 from fastapi_memsession.carriers import Credential, TokenCarrier
 from fastapi_memsession.errors import (
@@ -97,14 +98,15 @@ class ConnectionState(SessionResponse):
         self, connection: HTTPConnection, user_id: str, **options: Unpack[LoginOptions]
     ) -> Session:
         """Begin a new session and end the one the connection came with, both with the response."""
-        self._refuse_late("login_session()")
+        if self.started:
+            raise _too_late("login_session()")
         self.touch(connection)
-        await self._refuse_other_origins(connection)
         provider = self.provider
+        if provider.ambient:
+            await self._refuse_other_origins(connection)
         replaced = self._current_key(connection)
-        client = connection.client
-        options.setdefault("user_agent", connection.headers.get("user-agent"))
-        options.setdefault("address", client.host if client else None)
+        if provider.settings.record_devices:
+            options.update(_device(connection.scope))
         login = provider.prepare_login(user_id, **options)
         key = login.session.record.key
         try:
@@ -114,10 +116,10 @@ class ConnectionState(SessionResponse):
             await self.end(key, "undone")
             raise
         pending = self.pending
-        pending.created.append(key)
+        pending.created += (key,)
         if replaced is not None:
-            pending.replaced.append(replaced)
-        pending.headers = login.headers
+            pending.replaced += (replaced,)
+        pending.headers = login.issue.headers
         return self._adopt(login.session)
 
     async def renew(self, connection: HTTPConnection) -> Session:
@@ -129,7 +131,8 @@ class ConnectionState(SessionResponse):
             raise SessionUsageError(
                 "This application issues no refresh tokens; set MEMSESSION_REFRESH=true."
             )
-        self._refuse_late("renew_session()")
+        if self.started:
+            raise _too_late("renew_session()")
         self.touch(connection)
         try:
             token = self._token(connection, self.provider.refresh_carrier)
@@ -154,7 +157,8 @@ class ConnectionState(SessionResponse):
         Also one whose time is over: its session may live. And of several tokens that disagree.
         """
         self.touch(connection)
-        await self._refuse_other_origins(connection, unless_shown=True)
+        if self.provider.ambient:
+            await self._refuse_other_origins(connection, unless_shown=True)
         ended = False
         if self.session is not None and not self.session.destroyed:
             await self.session.destroy()
@@ -177,14 +181,13 @@ class ConnectionState(SessionResponse):
         `unless_shown` lets pass who shows a token that no such page can send.
         """
         provider = self.provider
-        if any(each.ambient for each in (provider.carrier, provider.refresh_carrier) if each):
-            try:
-                refuse_cross_origin(connection, provider.settings.trusted_origins)
-            except CrossOriginRefused as error:
-                if unless_shown and self._shown(connection):
-                    return
-                await provider.events.refused(error)
-                raise
+        try:
+            refuse_cross_origin(connection, provider.settings.trusted_origins)
+        except CrossOriginRefused as error:
+            if unless_shown and self._shown(connection):
+                return
+            await provider.events.refused(error)
+            raise
 
     def _shown(self, connection: HTTPConnection) -> bool:
         """Whether a genuine token came that no page of another origin can send.
@@ -219,12 +222,17 @@ class ConnectionState(SessionResponse):
 
     def _credentials(self, connection: HTTPConnection) -> list[Credential]:
         carriers = (self.provider.carrier, self.provider.refresh_carrier)
-        found = [carrier.extract(connection) for carrier in carriers if carrier is not None]
-        return [each for each in found if each is not None]
+        return [
+            found
+            for carrier in carriers
+            if carrier is not None and (found := carrier.extract(connection)) is not None
+        ]
 
     def _keys(self, connection: HTTPConnection) -> list[SessionKey]:
         """Return which sessions the tokens name that came, whatever their time."""
         found = self._credentials(connection)
+        if not found:
+            return []
         tokens = [token for each in found for token in (each.token, *each.others)]
         read = map(self.provider.tokens.read, tokens)
         return list(dict.fromkeys(claims.key for claims in read if claims is not None))
@@ -233,9 +241,10 @@ class ConnectionState(SessionResponse):
         if self.session is not None:
             return self.session.record.key
         try:
-            return next(iter(self._keys(connection)), None)
+            keys = self._keys(connection)
         except CredentialConflict:  # nobody knows which is meant, and a login must still work
             return None
+        return keys[0] if keys else None
 
     def _adopt(self, session: Session) -> Session:
         session.tellable = not self.started
@@ -243,13 +252,23 @@ class ConnectionState(SessionResponse):
         self.peeked = False
         return session
 
-    def _refuse_late(self, call: str) -> None:
-        if self.started:
-            raise SessionUsageError(
-                f"{call} was called after the response started, when no header can carry the "
-                "token any more. Call it before returning the response, or before "
-                "websocket.accept()."
-            )
+
+def _too_late(call: str) -> SessionUsageError:
+    return SessionUsageError(
+        f"{call} was called after the response started, when no header can carry the token any "
+        "more. Call it before returning the response, or before websocket.accept()."
+    )
+
+
+def _device(scope: Scope) -> LoginOptions:
+    """Return what a client calls itself, and where it comes from."""
+    agent: str | None = None
+    for name, value in scope["headers"]:
+        if name == b"user-agent":
+            agent = value.decode("latin-1")
+            break
+    client = scope.get("client")
+    return {"user_agent": agent, "address": client[0] if client else None}
 
 
 def state_of(connection: HTTPConnection) -> ConnectionState:

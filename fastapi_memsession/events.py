@@ -74,11 +74,15 @@ class Events:
         self._handlers.append(handler)
         return handler
 
+    def heard(self, kind: EventKind) -> bool:
+        """Whether anybody would hear of it: a handler, or the log."""
+        return bool(self._handlers) or logger.isEnabledFor(_LEVELS.get(kind, logging.INFO))
+
     async def tell(
         self, kind: EventKind, key: SessionKey | None = None, reason: str | None = None
     ) -> None:
         """Tell what happened to a session."""
-        if self._handlers or logger.isEnabledFor(_LEVELS.get(kind, logging.INFO)):
+        if self.heard(kind):
             user_id, session_id = key or (None, None)
             await self._emit(SessionEvent(kind, self._clock(), user_id, session_id, reason))
 

@@ -5,7 +5,7 @@ needs no new one. With them it lives shortly, and a refresh token buys the next 
 """
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from starlette.datastructures import MutableHeaders
 
@@ -19,11 +19,17 @@ from fastapi_memsession.tokens import TokenCodec
 class Issue:
     """Tokens, the response headers that bring them, and what the access token says; see Told."""
 
-    tokens: TokenPair
+    access: str = field(repr=False)
     headers: MutableHeaders = field(repr=False)
     issued_at: int
     expires_at: int
     generation: int
+    refresh: str | None = field(default=None, repr=False)
+
+    @property
+    def tokens(self) -> TokenPair:
+        """The tokens, for whoever sends them in another way."""
+        return TokenPair(self.access, self.refresh)
 
 
 class TokenIssuer:
@@ -75,15 +81,15 @@ class TokenIssuer:
         issue = self.issue_access(record, now=record.rotated_at if rotated else now)
         if self._refresh_carrier is None:
             return issue
-        refresh = self._tokens.encode_refresh(
-            record.key,
+        issue.refresh = self._tokens.encode_refresh(
+            record,
             generation=record.generation,
             issued_at=record.rotated_at if record.generation else record.created_at,
             expires_at=record.deadline,
         )
         max_age = math.ceil(record.deadline - now)
-        self._refresh_carrier.inject(issue.headers, refresh, max_age=max_age)
-        return replace(issue, tokens=TokenPair(issue.tokens.access, refresh))
+        self._refresh_carrier.inject(issue.headers, issue.refresh, max_age=max_age)
+        return issue
 
     def issue_access(self, record: SessionRecord, *, now: float) -> Issue:
         """Issue an access token alone; raises as `issue` does."""
@@ -91,7 +97,7 @@ class TokenIssuer:
         if self._refresh_carrier is not None:
             expires_at = min(now + self._access_life, expires_at)
         token = self._tokens.encode(
-            record.key,
+            record,
             record.claims,
             generation=record.generation,
             issued_at=now,
@@ -100,7 +106,7 @@ class TokenIssuer:
         headers = MutableHeaders()
         self._carrier.inject(headers, token, max_age=math.ceil(expires_at - now))
         issued_at, expires_at = math.floor(now), math.ceil(expires_at)
-        return Issue(TokenPair(token), headers, issued_at, expires_at, record.generation)
+        return Issue(token, headers, issued_at, expires_at, record.generation)
 
     def clear(self, headers: MutableHeaders) -> None:
         """Make the client forget every token, where response headers can do that."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import TypedDict, Unpack
+from typing import TypedDict
 
 from fastapi_memsession.errors import SessionDataError, SessionUsageError
 from fastapi_memsession.records import SessionRecord, new_session_id
@@ -24,31 +24,41 @@ class LoginOptions(TypedDict, total=False):
 
 
 def new_record(
-    settings: SessionSettings, user_id: str, *, now: float, **options: Unpack[LoginOptions]
+    settings: SessionSettings,
+    user_id: str,
+    *,
+    now: float,
+    claims: Mapping[str, str] | None = None,
+    data: Mapping[str, object] | None = None,
+    expiration: float | timedelta | None = None,
+    max_lifetime: float | timedelta | None = None,
+    user_agent: str | None = None,
+    address: str | None = None,
 ) -> SessionRecord:
     """Make the record of a new session. Takes and raises what `login_session` does."""
-    longest = settings.max_lifetime.total_seconds()
-    life = _seconds("max_lifetime", options.get("max_lifetime"), longest, default=longest)
-    idle = _seconds(
-        "expiration",
-        options.get("expiration"),
-        longest,
-        default=settings.expiration.total_seconds(),
-    )
+    if type(user_id) is not str or not user_id:  # asked before the call, which is rarely needed
+        _check_user_id(user_id)
+    life = longest = settings.max_lifetime.total_seconds()
+    if max_lifetime is not None:
+        life = _seconds("max_lifetime", max_lifetime, longest)
+    idle = settings.expiration.total_seconds()
+    if expiration is not None:
+        idle = _seconds("expiration", expiration, longest)
     idle = min(idle, life)
+    devices = settings.record_devices
     record = SessionRecord(
-        user_id=_checked_user_id(user_id),
+        user_id=user_id,
         session_id=new_session_id(),
-        claims=checked_claims(options.get("claims") or {}),
-        data=encode_data(options.get("data") or {}),
+        claims=checked_claims(claims or {}),
+        data=encode_data(data or {}),
         created_at=now,
         last_seen_at=now,
         expires_at=now + idle,
         deadline=now + life,
         expiration=idle,
         confirmed_at=now,
-        user_agent=_printable(options.get("user_agent")) if settings.record_devices else None,
-        address=_printable(options.get("address")) if settings.record_devices else None,
+        user_agent=_printable(user_agent) if devices and user_agent is not None else None,
+        address=_printable(address) if devices and address is not None else None,
     )
     check_size(record.data, settings.max_data_bytes)
     return record
@@ -82,21 +92,16 @@ def checked_claims(claims: object) -> dict[str, str]:
     return dict(sorted(claims.items()))
 
 
-def _checked_user_id(user_id: object) -> str:
+def _check_user_id(user_id: object) -> None:
     if not isinstance(user_id, str):
         raise SessionDataError(
             f"user_id must be a str, not {type(user_id).__name__}; use str(...)."
         )
     if not user_id:
         raise SessionDataError("user_id is empty; a session must belong to someone.")
-    return user_id
 
 
-def _seconds(
-    name: str, value: float | timedelta | None, longest: float, *, default: float
-) -> float:
-    if value is None:
-        return default
+def _seconds(name: str, value: float | timedelta, longest: float) -> float:
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
     if not isinstance(seconds, int | float) or not 0 < seconds <= longest:
         raise SessionUsageError(
@@ -106,10 +111,8 @@ def _seconds(
     return seconds
 
 
-def _printable(text: str | None) -> str | None:
+def _printable(text: str) -> str:
     # A client may call itself anything; what is listed must not disturb a terminal or a log.
-    if text is None:
-        return None
     text = text[:_LONGEST_AGENT]
     if text.isprintable():
         return text

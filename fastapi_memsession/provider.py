@@ -6,7 +6,7 @@ what must not differ is here.
 
 from collections.abc import Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Unpack
 
 from starlette.datastructures import MutableHeaders
@@ -16,7 +16,7 @@ from fastapi_memsession.claims import ClaimsEditor
 from fastapi_memsession.clock import Clock, system_clock
 from fastapi_memsession.errors import EndReason, SessionEnded, TokenExpired
 from fastapi_memsession.events import Events, H
-from fastapi_memsession.issuer import TokenIssuer
+from fastapi_memsession.issuer import Issue, TokenIssuer
 from fastapi_memsession.logins import LoginOptions, new_record
 from fastapi_memsession.opening import Opening
 from fastapi_memsession.records import (
@@ -46,8 +46,17 @@ class Login:
     """A session, its tokens, and the response headers that bring them to the client."""
 
     session: Session
-    tokens: TokenPair
-    headers: MutableHeaders = field(repr=False)
+    issue: Issue
+
+    @property
+    def tokens(self) -> TokenPair:
+        """Its tokens."""
+        return self.issue.tokens
+
+    @property
+    def headers(self) -> MutableHeaders:
+        """They bring the tokens to the client."""
+        return self.issue.headers
 
 
 class SessionProvider(Opening):
@@ -77,6 +86,7 @@ class SessionProvider(Opening):
         self.store = store
         self.carrier = carrier
         self.refresh_carrier = refresh_carrier
+        self.ambient = any(each.ambient for each in (carrier, refresh_carrier) if each)
         self.tokens = tokens
         self.clock = clock
         self.issuer = TokenIssuer(
@@ -106,7 +116,8 @@ class SessionProvider(Opening):
         Everything is checked here, so an error leaves no session behind. Takes and raises what
         `login_session` does.
         """
-        now = self.clock()
+        read_clock = self.clock.now  # and then call it: see the middleware
+        now = read_clock()
         return self._issued(new_record(self.settings, user_id, now=now, **options), now)
 
     async def begin(
@@ -124,7 +135,8 @@ class SessionProvider(Opening):
             replacing=replacing,
             since=since,
         )
-        await self.events.tell("created", record.key)
+        if self.events.heard("created"):
+            await self.events.tell("created", record.key)
         for session_id in evicted:
             await self.events.tell("ended", SessionKey(record.user_id, session_id), "evicted")
 
@@ -246,7 +258,7 @@ class SessionProvider(Opening):
 
     def _issued(self, record: SessionRecord, now: float) -> Login:
         issue = self.issuer.issue(record, now=now)
-        return Login(Session(record, self, issue), issue.tokens, issue.headers)
+        return Login(Session(record, self, issue), issue)
 
     def _claims_editor(self) -> ClaimsEditor:
         # Made when it is needed: tests exchange the store.
