@@ -19,7 +19,7 @@ from fastapi_memsession.errors import (
     SessionUsageError,
 )
 from fastapi_memsession.logins import LoginOptions
-from fastapi_memsession.origins import refuse_cross_origin
+from fastapi_memsession.origins import SAFE_METHODS, refuse_cross_origin
 from fastapi_memsession.records import SessionKey
 from fastapi_memsession.response import SessionResponse
 from fastapi_memsession.session import Session
@@ -38,16 +38,23 @@ class ConnectionState(SessionResponse):
         if self.connection is not None:
             return None
         provider = self.provider
-        session = provider.at_hand(provider.shown(connection.scope))
+        scope = connection.scope
+        session = provider.at_hand(provider.shown(scope))
         if session is None:
             return None
-        if provider.carrier.ambient:
+        if provider.carrier.ambient and scope.get("method") not in SAFE_METHODS:
             try:
                 refuse_cross_origin(connection, provider.settings.trusted_origins)
             except CrossOriginRefused:  # open() looks whether this one came by itself
                 return None
-        self.touch(connection)
-        session.tellable = not self.started  # as _adopt does: most requests come by here
+        # As touch() and _adopt() do: most requests come by here.
+        self.connection = connection
+        self.refusal = self._pending = None
+        self.peeked = False
+        handlers = scope.get("starlette.exception_handlers")
+        if handlers is not None and SessionError not in handlers[0]:
+            self._answers.register(handlers[0])
+        session.tellable = not self.started
         self.session = session
         return session
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
-from fastapi_memsession.connection import state_of
+from fastapi_memsession.connection import SCOPE_KEY, state_of
 from fastapi_memsession.errors import NotAuthenticated
 from fastapi_memsession.openapi import OPTIONAL, SESSION, SessionScheme
 from fastapi_memsession.provider import SessionProvider
@@ -25,7 +25,7 @@ class GetSession(SessionScheme):
 
     async def __call__(self, connection: HTTPConnection) -> Session:
         """See the class."""
-        state = state_of(connection)
+        state = connection.scope.get(SCOPE_KEY) or state_of(connection)
         session = state.at_hand(connection)
         return await state.open(connection) if session is None else session
 

@@ -12,7 +12,7 @@ from starlette.requests import HTTPConnection
 
 from fastapi_memsession.errors import CrossOriginRefused
 
-_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 section 9.2.1
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 section 9.2.1
 
 
 def refuse_cross_origin(connection: HTTPConnection, trusted: Container[str]) -> None:
@@ -24,7 +24,7 @@ def refuse_cross_origin(connection: HTTPConnection, trusted: Container[str]) -> 
         connection: the request or WebSocket handshake.
         trusted: origins, such as `https://app.example.com`, that may.
     """
-    if connection.scope.get("method") in _SAFE_METHODS:
+    if connection.scope.get("method") in SAFE_METHODS:
         return
     headers = connection.headers
     origin = headers.get("origin", "")

@@ -120,7 +120,14 @@ class SessionResponse:
                     return unbroken(self._start_renamed(session, message, connection, forward))
                 return self._start(message, forward)
             session.tellable = False  # a session was used, and there is no more to tell
-            _add_headers(message, (), self.provider.issuer)
+            if message["type"] != "websocket.accept":
+                headers = message.get("headers", ())
+                for name, _ in headers:
+                    if name in _OURS:
+                        _add_headers(message, (), self.provider.issuer)
+                        break
+                else:  # as _add_headers does: most responses leave by here
+                    message["headers"] = [*headers, *self.provider.issuer.private]
         self.started = True
         return forward(message)
 

@@ -339,10 +339,10 @@ def test_the_same_bytes_bring_the_same_credential(carrier):
     """Whatever else a request holds; and where nothing is shown, nothing is found."""
     shown, brought = shown_by(carrier), {b"": None}
 
-    @given(HEADERS)
+    @given(HEADERS, st.sampled_from(["http", "websocket"]))
     @settings(max_examples=1000)
-    def check(headers):
-        scope = {"type": "http", "headers": headers}
+    def check(headers, kind):
+        scope = {"type": kind, "headers": headers, "subprotocols": ["memsession.bearer", "other"]}
         key = shown(scope)
         if key is not None:
             found = carrier.extract(HTTPConnection(scope))  # which does not fail

@@ -396,5 +396,15 @@ def test_an_accepted_socket_gets_the_token_and_nothing_else(make_app):
         await websocket.accept()
         await websocket.close()
 
+    @app.websocket("/used")
+    async def uses(websocket: WebSocket, session: CurrentSession):
+        await websocket.accept()
+        await websocket.close()
+
     with TestClient(app).websocket_connect("/") as socket:
-        assert [name for name, _ in socket.extra_headers] == [b"set-cookie"]
+        told = dict(socket.extra_headers)
+    assert list(told) == [b"set-cookie"]
+    cookie = {"Cookie": told[b"set-cookie"].decode().partition(";")[0]}
+    for _ in range(2):  # known anew, and known again
+        with TestClient(app).websocket_connect("/used", headers=cookie) as socket:
+            assert not socket.extra_headers
