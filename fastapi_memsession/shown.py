@@ -57,7 +57,7 @@ def _cookie(wire_name: bytes) -> Shown:
                 if found:
                     return None
                 found = value
-        if not found:
+        if not found or (found.startswith(pair) and found.find(b";") < 0):  # ours, and no other
             return found
         # Other cookies change; and anything but our name once, as browsers write it, is read.
         times, start = found.count(wire_name), found.find(pair)
