@@ -89,7 +89,7 @@ def checked_claims(claims: object) -> dict[str, str]:
                 f"Claims are text by text, but claim {name!r} is of type {type(value).__name__}; "
                 "use str(...), or put it into the session's data."
             )
-    return dict(sorted(claims.items()))
+    return dict(sorted(claims.items())) if len(claims) > 1 else dict(claims)
 
 
 def _check_user_id(user_id: object) -> None:
