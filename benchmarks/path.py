@@ -123,8 +123,8 @@ async def main() -> None:
 
     scope = request("GET", "/theme", *full.credential)
     connection = HTTPConnection(scope)
-    token, shown = provider.carrier.extract(connection).token, provider.shown(scope)
-    session = await provider.open(token, shown=shown)
+    token = provider.carrier.extract(connection).token
+    session = await provider.open(token, scope=scope)
     key, now = session.record.key, provider.clock()
     load = partial(
         provider.store.load, key, now=now, renew_interval=provider.renew_seconds, generation=0
@@ -149,8 +149,8 @@ async def main() -> None:
     steps: dict[str, Work] = {
         "an empty step": _sync(lambda: None),
         "carrier.extract": _sync(partial(provider.carrier.extract, connection)),
-        "provider.at_hand: opened lately": _sync(partial(provider.at_hand, shown)),
-        "provider.open: decode, load, Session": _async(partial(provider.open, token, shown=shown)),
+        "provider.at_hand: opened lately": _sync(partial(provider.at_hand, scope)),
+        "provider.open: decode, load, Session": _async(partial(provider.open, token, scope=scope)),
         "tokens.decode, seen before": _sync(partial(provider.tokens.decode, token)),
         "tokens.read, verified anew": _sync(partial(provider.tokens.read, token)),
         "store.load": _async(load),

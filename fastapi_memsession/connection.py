@@ -39,7 +39,7 @@ class ConnectionState(SessionResponse):
             return None
         provider = self.provider
         scope = connection.scope
-        session = provider.at_hand(provider.shown(scope))
+        session = provider.at_hand(scope)
         if session is None:
             return None
         if provider.carrier.ambient and scope.get("method") not in SAFE_METHODS:
@@ -78,8 +78,7 @@ class ConnectionState(SessionResponse):
                 token = self._token(connection, provider.carrier)
                 if token is None:
                     raise NotAuthenticated
-                shown = provider.shown(connection.scope)
-                loaded = await provider.open(token, renew=renew, shown=shown)
+                loaded = await provider.open(token, renew=renew, scope=connection.scope)
             except SessionError as error:
                 await provider.events.refused(error)
                 if not isinstance(error, NotAuthenticated):

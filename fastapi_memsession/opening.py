@@ -7,6 +7,8 @@ time has run out, the answer is the same. A store that cannot tell without being
 
 from dataclasses import dataclass
 
+from starlette.types import Scope
+
 from fastapi_memsession.carriers import TokenCarrier
 from fastapi_memsession.errors import SessionEnded, TokenExpired
 from fastapi_memsession.records import SessionKey, SessionRecord
@@ -57,12 +59,12 @@ class Opening(Keeper):
         self.shown = shown_by(carrier)
         self.opened: dict[bytes, Opened] = {}
 
-    def at_hand(self, shown: bytes | None) -> Session | None:
+    def at_hand(self, scope: Scope) -> Session | None:
         """Return the session as `open` would, if the same was shown lately; or None.
 
         None says nothing: ask `open`.
         """
-        if not shown:
+        if not self.opened or not (shown := self.shown(scope)):
             return None
         opened = self.opened.get(shown)
         if opened is None:
@@ -78,13 +80,13 @@ class Opening(Keeper):
             return None
         return Session(opened.record, self, claims)
 
-    async def open(self, token: str, *, renew: bool = True, shown: bytes | None = None) -> Session:
+    async def open(self, token: str, *, renew: bool = True, scope: Scope | None = None) -> Session:
         """Return the live session of an access token, renewed if it is time to.
 
         Args:
             token: the text of the token.
             renew: False for a look that is no use, and extends nothing.
-            shown: what is to bring the same session again, at a glance; see `shown.py`.
+            scope: of the connection that brought it; who shows the same again is then known.
 
         Raises:
             InvalidToken: the token does not verify; the store was not asked.
@@ -110,13 +112,15 @@ class Opening(Keeper):
         session = Session(record, self, claims)
         if record.claims != claims.data:
             session.untold = True
-        elif version is not None and shown and len(shown) <= _LONGEST:
-            self._keep(shown, record, claims, version)
+        elif version is not None and scope is not None:
+            self._keep(self.shown(scope), record, claims, version)
         return session
 
     def _keep(
-        self, shown: bytes, record: SessionRecord, claims: TokenClaims, version: object
+        self, shown: bytes | None, record: SessionRecord, claims: TokenClaims, version: object
     ) -> None:
+        if not shown or len(shown) > _LONGEST:
+            return
         if len(record.data) > _MOST_VALUES or size_of(record.data) > _MOST_DATA:
             return
         if len(self.opened) >= _KEPT:

@@ -78,6 +78,7 @@ DOORS = {
         "shown",
         "issuer",
         "openapi",
+        "opening",
         "provider",
         "origins",
         "answers",
