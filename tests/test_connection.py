@@ -575,6 +575,29 @@ def test_mounted_applications_share_the_sessions(make_app):
     assert client.get("/inner/too-large", headers=headers).status_code == 413
 
 
+def test_a_mounted_application_answers_a_client_that_is_known_already(make_app):
+    """Its first request there is one whose session needs no opening any more."""
+    inner, app = FastAPI(), make_app()
+    app.mount("/inner", inner)
+
+    @app.post("/login")
+    async def login(request: Request):
+        await login_session(request, "anna")
+
+    @app.get("/user")
+    @inner.get("/user")
+    async def user(session: CurrentSession, large: bool = False):
+        if large:
+            await session.set("large", "x" * 100_000)
+        return session.user_id
+
+    client = client_of(app)
+    headers = credential(client.post("/login"))
+    assert client.get("/user", headers=headers).json() == "anna"
+    assert client.get("/inner/user?large=1", headers=headers).status_code == 413
+    assert client.get("/inner/user", headers=headers).json() == "anna"
+
+
 def test_a_mounted_application_answers_whatever_ran_before_it(make_app):
     """A middleware that asked for the session first, and a handler of its own for some errors."""
     inner, app = FastAPI(), FastAPI()

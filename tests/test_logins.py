@@ -1,11 +1,12 @@
 """What a login is told, and what a provider makes of it."""
 
 import asyncio
+from enum import StrEnum
 
 import pytest
 from fastapi import Request
 
-from fastapi_memsession import MemoryStore, StoreUnavailable, login_session
+from fastapi_memsession import MemoryStore, SessionDataError, StoreUnavailable, login_session
 from tests.conftest import START
 from tests.test_connection import client_of
 from tests.test_tokens import DAY
@@ -31,6 +32,23 @@ def test_the_users_limit_of_the_settings_holds(make_app):
     for _ in range(3):
         asyncio.run(provider.login("anna"))
     assert asyncio.run(provider.count()) == 2
+
+
+class Staff(StrEnum):
+    """Users that a program names."""
+
+    ANNA = "anna"
+    NOBODY = ""
+
+
+async def test_a_user_id_may_be_of_an_enum(provider):
+    """It is the text that it is; and an empty one is as wrong as any."""
+    login = await provider.login(Staff.ANNA)
+    assert (await provider.open(login.tokens.access)).user_id == "anna"
+    for wrong in (Staff.NOBODY, "", None, 7):
+        with pytest.raises(SessionDataError, match="user_id"):
+            await provider.login(wrong)
+    assert await provider.count() == 1
 
 
 async def test_claims_are_what_they_were_at_login(provider):

@@ -1,7 +1,7 @@
 """Access and refresh tokens: a pair at login, the next pair for the last one, once."""
 
 import pytest
-from fastapi import FastAPI, Request
+from fastapi import BackgroundTasks, FastAPI, Request
 from fastapi.testclient import TestClient
 
 from fastapi_memsession import (
@@ -165,6 +165,25 @@ def test_a_renewal_whose_response_failed_can_be_repeated(client):
     assert response.status_code == 500
     client.clock.advance(3600)
     assert client.profile(client.renew(tokens))
+
+
+def test_a_renewal_after_the_response_started_is_refused(client):
+    """No header can bring the pair any more, and the token is still good."""
+    caught = []
+
+    @client.app.post("/late-refresh")
+    async def late(request: Request, later: BackgroundTasks):
+        async def renews():
+            with pytest.raises(SessionUsageError, match="renew_session") as error:
+                await renew_session(request)
+            caught.append(error)
+
+        later.add_task(renews)
+
+    tokens = client.log_in()
+    client.ask("POST", "/late-refresh", Tokens(refresh=tokens.refresh))
+    assert len(caught) == 1
+    assert client.profile(client.renew(tokens))["user"] == "anna"
 
 
 def test_renewing_gives_the_endpoint_the_session(client):
