@@ -151,10 +151,8 @@ class SessionResponse:
             return
         pending, before = self.pending, session.record.key
         pending.headers = await self.provider.regenerate(session)
-        after = session.record.key
         if pending.headers is not None:
-            pending.renamed = before, after
-        pending.created = tuple(after if key == before else key for key in pending.created)
+            pending.renamed = before, session.record.key
 
     async def _start(self, message: Message, forward: Send) -> None:
         _add_headers(message, self._news(), self.provider.issuer)

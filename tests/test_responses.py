@@ -67,13 +67,16 @@ def test_every_session_that_logins_of_one_request_replace_is_ended(make_app):
     assert asyncio.run(app.state.sessions.count()) == 1
 
 
-async def test_a_login_whose_response_cannot_be_sent_is_undone(make_app):
-    """The start of the response failed, so nobody has the token."""
+@pytest.mark.parametrize("renamed", [False, True])
+async def test_a_login_whose_response_cannot_be_sent_is_undone(make_app, renamed):
+    """The start of the response failed, so nobody has the token; under whichever id it is."""
     app = make_app()
 
     @app.post("/")
     async def login(request: Request):
-        await login_session(request, "anna")
+        session = await login_session(request, "anna")
+        if renamed:
+            await session.regenerate()
 
     async def receive():
         return {"type": "http.request"}
@@ -102,6 +105,30 @@ async def test_a_response_without_headers_gets_ours(make_app):
     middleware = ConnectionMiddleware(app, provider=provider, answers=Answers("Bearer"))
     await middleware({"type": "http", "method": "GET", "headers": []}, None, send)
     assert "authorization" in MutableHeaders(raw=sent[0]["headers"])
+
+
+def test_a_response_that_is_sent_again_and_again_stays_as_it_is(make_app):
+    """What is added for who has a session is on no other answer."""
+    app, kept = make_app(), Response("the same for all")
+
+    @app.post("/login")
+    async def login(request: Request):
+        await login_session(request, "anna")
+
+    @app.get("/")
+    async def read(session: OptionalSession):
+        return kept
+
+    @app.get("/about")
+    async def about():
+        return kept
+
+    client = client_of(app)
+    headers = credential(client.post("/login"))
+    for _ in range(2):
+        for shown in (headers, {}):
+            assert client.get("/", headers=shown).headers.get_list("cache-control") == ["no-store"]
+        assert "cache-control" not in client.get("/about", headers=headers).headers
 
 
 def test_a_vary_of_the_endpoint_is_kept_whatever_its_form(make_app):
