@@ -12,7 +12,7 @@ from fastapi_memsession import (
     get_provider,
     login_session,
 )
-from tests.test_connection import client_of
+from tests.applications import client_of
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import pytest
 from fastapi import Request
 
 from fastapi_memsession import MemoryStore, SessionDataError, StoreUnavailable, login_session
+from tests.applications import client_of
 from tests.conftest import START
-from tests.test_connection import client_of
 from tests.test_tokens import DAY
 
 

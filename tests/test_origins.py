@@ -17,7 +17,7 @@ from fastapi_memsession import (
     logout_session,
 )
 from fastapi_memsession.origins import refuse_cross_origin
-from tests.test_connection import client_of
+from tests.applications import client_of
 
 HOST = "https://app.example"
 TRUSTED = "https://spa.example"

@@ -9,8 +9,8 @@ from starlette.datastructures import MutableHeaders
 from fastapi_memsession import OptionalSession, SessionKey, get_optional_session, login_session
 from fastapi_memsession.answers import Answers
 from fastapi_memsession.middleware import ConnectionMiddleware
+from tests.applications import CountingStore, client_of, credential
 from tests.conftest import START
-from tests.test_connection import CountingStore, client_of, credential
 
 
 def test_a_session_that_is_over_is_asked_for_once(make_app):

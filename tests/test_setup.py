@@ -3,11 +3,18 @@
 import asyncio
 
 import pytest
-from fastapi import Request
+from fastapi import FastAPI, Request
 
-from fastapi_memsession import login_session
-from tests.conftest import KEY
-from tests.test_connection import client_of
+from fastapi_memsession import (
+    Credential,
+    CurrentSession,
+    SessionStore,
+    SessionUsageError,
+    login_session,
+    setup_sessions,
+)
+from tests.applications import client_of
+from tests.conftest import KEY, settings
 
 
 def test_a_cookie_has_the_attributes_that_are_set(make_app):
@@ -91,3 +98,63 @@ def test_each_algorithm_works_without_a_key(make_app, algorithm):
     """The random key is as long as the algorithm needs."""
     provider = make_app(jwt_key=None, jwt_algorithm=algorithm).state.sessions
     assert asyncio.run(provider.login("anna"))
+
+
+def test_what_is_no_store_or_carrier_is_told(make_app):
+    """At set-up, not at the first request."""
+    with pytest.raises(SessionUsageError, match="A dict is no SessionStore"):
+        make_app(store={})
+    with pytest.raises(SessionUsageError, match="A str is no TokenCarrier"):
+        make_app(carrier_object="cookie")
+
+    class Unfinished(SessionStore):
+        pass
+
+    with pytest.raises(TypeError, match="abstract"):
+        Unfinished()
+
+
+def test_setup_is_once_and_before_the_start(make_app):
+    """Both mistakes are told."""
+    app = make_app()
+    with pytest.raises(SessionUsageError, match="twice"):
+        setup_sessions(app, settings())
+    started = FastAPI()
+    client_of(started).get("/")
+    with pytest.raises(SessionUsageError, match="after the application started"):
+        setup_sessions(started, settings())
+
+
+def test_a_carrier_of_the_users_own(make_app):
+    """Any object that follows the protocol; here the token travels in a form that nobody knows."""
+
+    class Reversed:
+        ambient = False
+        vary = ("X-Reversed",)
+
+        def extract(self, connection):
+            value = connection.headers.get("x-reversed")
+            return Credential(value[::-1]) if value else None
+
+        def inject(self, headers, token, *, max_age):
+            headers["X-Reversed"] = token[::-1]
+
+        def clear(self, headers):
+            headers["X-Reversed"] = "none"
+
+    app = make_app(carrier_object=Reversed())
+
+    @app.post("/login")
+    async def login(request: Request):
+        await login_session(request, "anna")
+
+    @app.post("/logout")
+    async def logout(session: CurrentSession):
+        await session.destroy()
+
+    client = client_of(app)
+    response = client.post("/login")
+    headers = {"X-Reversed": response.headers["x-reversed"]}
+    response = client.post("/logout", headers=headers)
+    assert (response.status_code, response.headers["x-reversed"]) == (200, "none")
+    assert response.headers["vary"] == "X-Reversed"

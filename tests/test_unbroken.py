@@ -8,7 +8,7 @@ from fastapi import Request
 
 from fastapi_memsession import MemoryStore, login_session
 from fastapi_memsession.unbroken import _under_way
-from tests.test_connection import calling
+from tests.applications import calling
 
 
 async def test_an_ending_outlives_its_request(make_app):
