@@ -79,18 +79,24 @@ async def nothing() -> str:
     return FIELDS["theme"]
 
 
-def bare_app() -> FastAPI:
-    """Make the application without sessions."""
+def bare_app(*, annotated: bool = True) -> FastAPI:
+    """Make the application without sessions.
+
+    Args:
+        annotated: whether its endpoint says what it returns, as all others do here.
+    """
     app, users = FastAPI(), count()
 
     @app.post("/login")
     async def login(_theme: str = Depends(nothing)) -> Any:
         return {"user_id": f"user-{next(users)}"}
 
-    @app.get("/theme")
     async def theme(theme: str = Depends(nothing)) -> Any:
         return {"theme": theme}
 
+    if not annotated:
+        del theme.__annotations__["return"]
+    app.get("/theme")(theme)
     _add_untouched(app)
     return app
 
@@ -124,9 +130,9 @@ def _add_untouched(app: FastAPI) -> None:
         return {"theme": theme}
 
 
-async def bare() -> Contender:
+async def bare(*, annotated: bool = True) -> Contender:
     """Set up what everything is compared with."""
-    return await checked(bare_app(), open_to_all=True)
+    return await checked(bare_app(annotated=annotated), open_to_all=True)
 
 
 async def ours(store: SessionStore | None = None, **settings: Any) -> Contender:

@@ -31,6 +31,7 @@ US, US_COOKIE = "fastapi-memsession, header", "fastapi-memsession, cookie"
 US_RARE = "fastapi-memsession, header, each client rarely"
 CLIENTS = 10_000  # more than anything in the package remembers of them; not so in a quick run
 BASE = "bare: the same endpoint, a trivial dependency"
+BASE_UNANNOTATED = "bare, without the annotation of what it returns"
 BASE_COOKIE = "bare, sent the same cookie, which FastAPI reads"
 PATIENCE = 30.0  # seconds for a call of Redis, however busy the machine is
 BASE_REDIS = "bare, with a dependency that does one plain GET"
@@ -83,9 +84,10 @@ async def in_memory(*, quick: bool = False, peers: bool = False) -> list[Row]:
     """Measure what nothing is waited for."""
     base, header, cookie = await bare(), await ours(), await ours(carrier="cookie")
     rare = await (await ours()).theme_of(100 if quick else CLIENTS)
-    told = Contender(base.app, cookie.credential)
+    told, unannotated = Contender(base.app, cookie.credential), await bare(annotated=False)
+    gets = {BASE: base.theme, BASE_UNANNOTATED: unannotated.theme}
     races = [
-        Race(GET, "<= 1.15", {BASE: base.theme, US: header.theme, US_RARE: rare}),
+        Race(GET, "<= 1.15", gets | {US: header.theme, US_RARE: rare}),
         Race(GET_COOKIE, "<= 1.15", {BASE_COOKIE: told.theme, US_COOKIE: cookie.theme}),
         Race(LOGIN, "<= 1.6", {BASE: base.login, US: header.login}),
         Race(UNTOUCHED, "<= 1.03", {BASE: base.untouched, US: header.untouched}),
