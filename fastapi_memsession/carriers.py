@@ -145,8 +145,12 @@ class HeaderCarrier:
 
     def inject(self, headers: MutableHeaders, token: str, *, max_age: int) -> None:
         """Answer with the header, readable by a page of another origin if CORS lets it in."""
-        told = (self.wire_name, (self._prefix + token).encode("latin-1"))
-        headers.raw.extend((told, self._exposed))
+        raw = headers.raw
+        if raw:  # there might be one
+            headers[self._name] = self._prefix + token
+        else:
+            raw.append((self.wire_name, (self._prefix + token).encode("latin-1")))
+        raw.append(self._exposed)
 
     def clear(self, headers: MutableHeaders) -> None:
         """Do nothing: no header can make a client forget another header."""

@@ -76,7 +76,7 @@ class TokenIssuer:
             SessionDataError: user id or claims are not text that UTF-8 can encode.
             SessionTooLarge: a token does not fit.
         """
-        if self._refresh_carrier is None:  # then nothing is ever rotated
+        if self._refresh_carrier is None:  # then none is handed out again
             return self.issue_access(record, now=now)
         # Whoever was second may have looked at the clock first, or have one that is behind.
         rotated = record.generation > 0 and abs(now - record.rotated_at) < self._grace

@@ -36,8 +36,6 @@ def new_record(
     address: str | None = None,
 ) -> SessionRecord:
     """Make the record of a new session. Takes and raises what `login_session` does."""
-    if type(user_id) is not str or not user_id:  # asked before the call, which is rarely needed
-        _check_user_id(user_id)
     life = longest = settings.max_lifetime.total_seconds()
     if max_lifetime is not None:
         life = _seconds("max_lifetime", max_lifetime, longest)
@@ -47,7 +45,7 @@ def new_record(
     idle = min(idle, life)
     devices = settings.record_devices
     record = SessionRecord(
-        user_id=user_id,
+        user_id=_checked_user_id(user_id),
         session_id=new_session_id(),
         claims=checked_claims(claims or {}),
         data=encode_data(data or {}),
@@ -83,22 +81,25 @@ def checked_claims(claims: object) -> dict[str, str]:
     """
     if type(claims) is not dict and not isinstance(claims, Mapping):
         raise SessionDataError(f"Claims must be a mapping, not a {type(claims).__name__}.")
+    checked: dict[str, str] = {}
     for name, value in claims.items():
         if not isinstance(name, str) or not isinstance(value, str):
             raise SessionDataError(
                 f"Claims are text by text, but claim {name!r} is of type {type(value).__name__}; "
                 "use str(...), or put it into the session's data."
             )
-    return dict(sorted(claims.items())) if len(claims) > 1 else dict(claims)
+        checked[name] = value
+    return dict(sorted(checked.items())) if len(checked) > 1 else checked
 
 
-def _check_user_id(user_id: object) -> None:
+def _checked_user_id(user_id: object) -> str:
     if not isinstance(user_id, str):
         raise SessionDataError(
             f"user_id must be a str, not {type(user_id).__name__}; use str(...)."
         )
     if not user_id:
         raise SessionDataError("user_id is empty; a session must belong to someone.")
+    return user_id
 
 
 def _seconds(name: str, value: float | timedelta, longest: float) -> float:

@@ -100,7 +100,9 @@ class Opening(Keeper):
             if self.refresh_carrier is None:  # such a token lives as long as its session may
                 raise SessionEnded("expired") from None
             raise
-        version = self.store.version(claims.key, now)  # before: what changes meanwhile has another
+        # Both before: what changes meanwhile has another version, and is not what was shown.
+        version = self.store.version(claims.key, now)
+        shown = None if version is None or scope is None else self.shown(scope)
         record = await self.store.load(
             claims.key,
             now=now,
@@ -112,15 +114,13 @@ class Opening(Keeper):
         session = Session(record, self, claims)
         if record.claims != claims.data:
             session.untold = True
-        elif version is not None and scope is not None:
-            self._keep(self.shown(scope), record, claims, version)
+        elif shown and len(shown) <= _LONGEST:
+            self._keep(shown, record, claims, version)
         return session
 
     def _keep(
-        self, shown: bytes | None, record: SessionRecord, claims: TokenClaims, version: object
+        self, shown: bytes, record: SessionRecord, claims: TokenClaims, version: object
     ) -> None:
-        if not shown or len(shown) > _LONGEST:
-            return
         if len(record.data) > _MOST_VALUES or size_of(record.data) > _MOST_DATA:
             return
         if len(self.opened) >= _KEPT:

@@ -6,7 +6,7 @@ what must not differ is here.
 
 from collections.abc import Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Unpack
 
 from starlette.datastructures import MutableHeaders
@@ -46,7 +46,7 @@ class Login:
     """A session, its tokens, and the response headers that bring them to the client."""
 
     session: Session
-    issue: Issue
+    issue: Issue = field(repr=False)
 
     @property
     def tokens(self) -> TokenPair:
@@ -86,7 +86,6 @@ class SessionProvider(Opening):
         self.store = store
         self.carrier = carrier
         self.refresh_carrier = refresh_carrier
-        self.ambient = any(each.ambient for each in (carrier, refresh_carrier) if each)
         self.tokens = tokens
         self.clock = clock
         self.issuer = TokenIssuer(
@@ -96,6 +95,12 @@ class SessionProvider(Opening):
         self.renew_seconds = settings.renew_seconds
         self.events = Events(clock)
         self.watches = Watches(clock)
+
+    @property
+    def ambient(self) -> bool:
+        """Whether a browser may send a token of ours by itself."""
+        refresh = self.refresh_carrier
+        return self.carrier.ambient or (refresh is not None and refresh.ambient)
 
     def subscribe(self, handler: H) -> H:
         """Call `handler`, sync or async, with each SessionEvent; also as a decorator.
@@ -135,7 +140,7 @@ class SessionProvider(Opening):
             replacing=replacing,
             since=since,
         )
-        if self.events.heard("created"):
+        if self.events.heard("created"):  # seldom, and every login comes by here
             await self.events.tell("created", record.key)
         for session_id in evicted:
             await self.events.tell("ended", SessionKey(record.user_id, session_id), "evicted")

@@ -117,25 +117,25 @@ class SessionResponse:
                 if session is not None and session.pending_id is not None:
                     # Under its new id the session is lost unless the client hears of it. Who is
                     # cancelled waits neither for the store nor for anybody who does not read.
-                    return unbroken(self._start_renamed(session, message, connection, forward))
+                    return unbroken(self._start_renamed(message, connection, forward))
                 return self._start(message, forward)
             session.tellable = False  # a session was used, and there is no more to tell
             if message["type"] != "websocket.accept":
-                headers = message.get("headers", ())
+                headers = message["headers"] = [*message.get("headers", ())]
                 for name, _ in headers:
                     if name in _OURS:
                         _add_headers(message, (), self.provider.issuer)
                         break
                 else:  # as _add_headers does: most responses leave by here
-                    message["headers"] = [*headers, *self.provider.issuer.private]
+                    headers += self.provider.issuer.private
         self.started = True
         return forward(message)
 
     async def _start_renamed(
-        self, session: Session, message: Message, connection: HTTPConnection, forward: Send
+        self, message: Message, connection: HTTPConnection, forward: Send
     ) -> None:
         try:
-            await self._rename(session)
+            await self._rename()
         except StoreUnavailable as error:
             await self._answer(connection, error, forward)
             return
@@ -145,9 +145,10 @@ class SessionResponse:
             if self.pending.renamed is not None:
                 await self.provider.tell_renamed(*self.pending.renamed)
 
-    async def _rename(self, session: Session) -> None:
+    async def _rename(self) -> None:
         """Give the session the id that it asked for, unless it is not this client's any more."""
-        if session.destroyed or session.moved:
+        session = self.session  # another one by now, if a task beside the response has logged in
+        if session is None or session.pending_id is None or session.destroyed or session.moved:
             return
         pending, before = self.pending, session.record.key
         pending.headers = await self.provider.regenerate(session)

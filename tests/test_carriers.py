@@ -322,3 +322,9 @@ def test_an_empty_cookie_before_ours_is_refused():
 def test_a_cookie_is_read_from_the_cookie_header_only():
     """What another header says of it is no cookie."""
     assert token(CookieCarrier(), ("X-Note", "session_token=a.b.c")) is None
+
+
+def test_of_two_carriers_of_one_header_the_last_is_heard():
+    """A client would take two headers for one with a comma in it."""
+    headers = injected(CompositeCarrier(HeaderCarrier(), HeaderCarrier(scheme="Token")))
+    assert headers.getlist("authorization") == ["Token a.b.c"]

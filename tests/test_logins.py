@@ -64,6 +64,19 @@ async def test_claims_are_what_they_were_at_login(provider):
     assert login.session.claims.data == {"role": "user"}
 
 
+@pytest.mark.parametrize("names", [("level",), ("level", "age")])
+async def test_claims_are_what_their_mapping_says(provider, names):
+    """A dict may say something else than it holds."""
+
+    class Told(dict):
+        def items(self):
+            return [(name, str(value)) for name, value in super().items()]
+
+    login = await provider.login("anna", claims=Told(dict.fromkeys(names, 3)))
+    session = await provider.open(login.tokens.access)
+    assert session.claims.data == dict.fromkeys(names, "3")
+
+
 async def test_a_login_and_its_token_tell_the_same_times(provider, clock):
     """Also in the middle of a second."""
     clock.advance(0.7)

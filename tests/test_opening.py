@@ -44,7 +44,7 @@ def store():
 @pytest.fixture
 def make_provider(make_app, store):
     def make(**values):
-        return make_app(store=store, **values).state.sessions
+        return make_app(**{"store": store, **values}).state.sessions
 
     return make
 
@@ -300,6 +300,24 @@ def test_cookies_of_others_may_change(make_app, store):
         headers = {"Cookie": f"{other}session_token={token}; last=3"}
         assert client.get("/user", headers=headers).json() == "anna"
     assert store.loads == 1
+
+
+async def test_what_was_shown_is_what_was_there_before_the_store_was_asked(make_provider):
+    """Whatever becomes of a scope meanwhile: nobody is taken for another."""
+
+    class Exchanging(MemoryStore):
+        async def load(self, *arguments, **options):
+            shown["headers"] = scope("another")["headers"]
+            return await super().load(*arguments, **options)
+
+        version = MemoryStore.version
+
+    provider = make_provider(store=Exchanging())
+    login = await provider.login("anna")
+    shown = scope(login.tokens.access)
+    await provider.open(login.tokens.access, scope=shown)
+    assert at_hand(provider, "another") is None
+    assert at_hand(provider, login.tokens.access)
 
 
 async def test_a_handshake_may_say_more_than_its_headers(provider, token):

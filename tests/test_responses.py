@@ -6,10 +6,16 @@ import pytest
 from fastapi import Request, Response
 from starlette.datastructures import MutableHeaders
 
-from fastapi_memsession import OptionalSession, SessionKey, get_optional_session, login_session
+from fastapi_memsession import (
+    OptionalSession,
+    SessionKey,
+    get_optional_session,
+    get_session,
+    login_session,
+)
 from fastapi_memsession.answers import Answers
 from fastapi_memsession.middleware import ConnectionMiddleware
-from tests.applications import CountingStore, client_of, credential
+from tests.applications import CountingStore, calling, client_of, credential
 from tests.conftest import START
 
 
@@ -105,6 +111,54 @@ async def test_a_response_without_headers_gets_ours(make_app):
     middleware = ConnectionMiddleware(app, provider=provider, answers=Answers("Bearer"))
     await middleware({"type": "http", "method": "GET", "headers": []}, None, send)
     assert "authorization" in MutableHeaders(raw=sent[0]["headers"])
+
+
+@pytest.mark.parametrize("theirs", [b"x-one", b"cache-control"])
+async def test_headers_that_can_be_read_once_are_all_sent(make_app, theirs):
+    """ASGI asks for no list, and so whatever of ours is there already."""
+    app = make_app()
+
+    async def inner(scope, receive, send):
+        session = await get_session(Request(scope))
+        headers = ((name, session.user_id.encode()) for name in (theirs, b"x-two"))
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+    app.mount("/", inner)
+    login = await app.state.sessions.login("anna")
+    async with calling(app) as client:
+        response = await client.get("/", headers=dict(login.headers))
+    assert {theirs.decode(), "x-two", "cache-control", "vary"} == set(response.headers)
+    assert response.headers["x-two"] == "anna"
+
+
+async def test_a_login_beside_the_start_of_a_response_is_what_it_brings(make_app):
+    """Another task was faster: it is the session of its user that the client has from then on."""
+    app = make_app()
+
+    async def inner(scope, receive, send):
+        request, come = Request(scope), asyncio.Event()
+        await (await get_session(request)).regenerate()
+
+        async def log_in():
+            await come.wait()
+            await login_session(request, "bert")
+
+        task = asyncio.create_task(log_in())
+        await asyncio.sleep(0)
+        come.set()  # it runs before whatever sending the response begins
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+        await task
+
+    app.mount("/", inner)
+    provider = app.state.sessions
+    login = await provider.login("anna")
+    async with calling(app) as client:
+        response = await client.get("/", headers=dict(login.headers))
+    token = response.headers["authorization"].removeprefix("Bearer ")
+    assert (await provider.open(token)).user_id == "bert"
+    assert await provider.count() == 1
 
 
 def test_a_response_that_is_sent_again_and_again_stays_as_it_is(make_app):
