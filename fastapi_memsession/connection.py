@@ -246,6 +246,8 @@ class ConnectionState(SessionResponse):
     def _current_key(self, connection: HTTPConnection) -> SessionKey | None:
         if self.session is not None:
             return self.session.record.key
+        if self.provider.refresh_carrier is None and self.provider.shown(connection.scope) == b"":
+            return None  # as of most who log in
         try:
             keys = self._keys(connection)
         except CredentialConflict:  # nobody knows which is meant, and a login must still work
