@@ -9,7 +9,7 @@ from fastapi import FastAPI, HTTPException, Request
 from benchmarks.capacity import Assumed, Measured, capacity
 from benchmarks.contenders import checked
 from benchmarks.in_process import BASE_UNANNOTATED, US, US_COOKIE, US_RARE, in_memory
-from benchmarks.memory_store import QUICK_SIZES, times
+from benchmarks.memory_store import QUICK_SIZES, times_of
 from benchmarks.plot import draw
 from benchmarks.rounds import Times
 from benchmarks.table import absent, show, write
@@ -55,7 +55,7 @@ async def test_a_wrong_answer_is_not_timed(answer, guarded, complaint):
 
 async def test_the_quick_run_of_the_store_measures_every_size():
     """And finds as many sessions as it draws."""
-    found = await times(QUICK_SIZES, 1)
+    found = await times_of(QUICK_SIZES, 1)
     assert all(found[f"{kind}_us"].keys() == set(QUICK_SIZES) for kind in ("create", "load"))
 
 
