@@ -111,8 +111,7 @@ class ConnectionState(SessionResponse):
         if provider.ambient:
             await self._refuse_other_origins(connection)
         replaced = self._current_key(connection)
-        if provider.settings.record_devices:
-            options.update(_device(connection.scope))
+        options.update(_device(connection.scope))
         login = provider.prepare_login(user_id, **options)
         key = login.session.record.key
         try:

@@ -55,8 +55,8 @@ def new_record(
         deadline=now + life,
         expiration=idle,
         confirmed_at=now,
-        user_agent=_printable(user_agent) if devices and user_agent is not None else None,
-        address=_printable(address) if devices and address is not None else None,
+        user_agent=_printable(user_agent) if devices else None,
+        address=_printable(address) if devices else None,
     )
     check_size(record.data, settings.max_data_bytes)
     return record
@@ -112,8 +112,10 @@ def _seconds(name: str, value: float | timedelta, longest: float) -> float:
     return seconds
 
 
-def _printable(text: str) -> str:
+def _printable(text: str | None) -> str | None:
     # A client may call itself anything; what is listed must not disturb a terminal or a log.
+    if text is None:
+        return None
     text = text[:_LONGEST_AGENT]
     if text.isprintable():
         return text

@@ -121,8 +121,7 @@ class SessionProvider(Opening):
         Everything is checked here, so an error leaves no session behind. Takes and raises what
         `login_session` does.
         """
-        read_clock = self.clock.now  # and then call it: see the middleware
-        now = read_clock()
+        now = self.clock()
         return self._issued(new_record(self.settings, user_id, now=now, **options), now)
 
     async def begin(

@@ -124,7 +124,7 @@ class SessionResponse:
                 headers = message["headers"] = [*message.get("headers", ())]
                 for name, _ in headers:
                     if name in _OURS:
-                        _add_headers(message, (), self.provider.issuer)
+                        _join(headers, self.provider.issuer)
                         break
                 else:  # as _add_headers does: most responses leave by here
                     headers += self.provider.issuer.private
@@ -227,10 +227,14 @@ def _add_headers(
     # No cache may keep it, nor give it to a client with another credential.
     for name, _ in headers:
         if name in _OURS:
+            _join(headers, issuer)
             break
     else:
         headers += issuer.private
-        return
+
+
+def _join(headers: list[tuple[bytes, bytes]], issuer: TokenIssuer) -> None:
+    """Say what `private` says where the endpoint has said something of the kind."""
     known = MutableHeaders(raw=headers)
     varies = ", ".join(known.getlist("vary"))
     names = {name.strip().lower() for name in varies.split(",")}

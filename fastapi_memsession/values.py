@@ -40,7 +40,7 @@ def encode_value(value: object) -> bytes:
         SessionDataError: the value cannot be stored. The message does not quote it.
     """
     try:
-        if type(value) is str or _is_plain(value):  # as most are: there is nothing inside
+        if _is_plain(value):  # as most are: there is nothing to look for inside
             return to_json(value)
         _refuse_what_json_would_alter(value, 0)
         encoded = to_json(value)

@@ -239,7 +239,7 @@ class TestExpiryQueue:
         queue = ExpiryQueue()
         for second in range(10_000):
             queue.remove("a", queue.put("a", float(second)))
-        assert len(queue.order) < 1100
+        assert len(queue._order) < 1100
         queue.put("a", 10.0)
         assert queue.take(10, 2000) == (["a"], True)
 

@@ -11,17 +11,13 @@ from collections.abc import Iterator
 
 
 class ExpiryQueue:
-    """Slots of one second each. Not safe for threads: its store guards it.
+    """Slots of one second each. Not safe for threads: its store guards it."""
 
-    Attributes:
-        order: a heap of all slots, and of some that are gone.
-    """
-
-    __slots__ = ("_slots", "order")
+    __slots__ = ("_order", "_slots")
 
     def __init__(self) -> None:
         self._slots: dict[int, set[str]] = {}
-        self.order: list[int] = []
+        self._order: list[int] = []  # a heap of all slots, and of some that are gone
 
     def __len__(self) -> int:
         return sum(map(len, self._slots.values()))
@@ -29,9 +25,9 @@ class ExpiryQueue:
     @property
     def first(self) -> int | None:
         """The second from which on an id may be dead; None if there is no id."""
-        while self.order and self.order[0] not in self._slots:
-            heapq.heappop(self.order)
-        return self.order[0] if self.order else None
+        while self._order and self._order[0] not in self._slots:
+            heapq.heappop(self._order)
+        return self._order[0] if self._order else None
 
     def put(self, session_id: str, expires_at: float) -> int:
         """Queue an id that is not in the queue; return the slot that it is in."""
@@ -39,7 +35,7 @@ class ExpiryQueue:
         ids = self._slots.get(slot)
         if ids is None:
             ids = self._slots[slot] = set()
-            heapq.heappush(self.order, slot)
+            heapq.heappush(self._order, slot)
         ids.add(session_id)
         return slot
 
@@ -51,9 +47,9 @@ class ExpiryQueue:
         ids.remove(session_id)
         if not ids:
             del self._slots[slot]
-            if len(self.order) > 2 * len(self._slots) + 1000:  # mostly slots that are gone
-                self.order = list(self._slots)
-                heapq.heapify(self.order)
+            if len(self._order) > 2 * len(self._slots) + 1000:  # mostly slots that are gone
+                self._order = list(self._slots)
+                heapq.heapify(self._order)
 
     def take(self, now: float, budget: int) -> tuple[list[str], bool]:
         """Take ids out that are dead at `now` unless they were renewed.
@@ -62,8 +58,8 @@ class ExpiryQueue:
         are no more.
         """
         taken: list[str] = []
-        while self.order and self.order[0] <= now:
-            ids = self._slots.get(self.order[0])
+        while self._order and self._order[0] <= now:
+            ids = self._slots.get(self._order[0])
             while ids and budget > 0:
                 budget -= 1
                 session_id = ids.pop()
@@ -71,7 +67,7 @@ class ExpiryQueue:
             if budget <= 0:
                 return taken, False
             budget -= 1
-            self._slots.pop(heapq.heappop(self.order), None)
+            self._slots.pop(heapq.heappop(self._order), None)
         return taken, True
 
     def due(self, now: float) -> Iterator[str]:

@@ -147,9 +147,6 @@ class Shelf:
 
         Returns how many were removed, and whether the queue is done up to `now`.
         """
-        order = self._queue.order
-        if not order or now < order[0]:  # as for most who look in passing
-            return 0, True
         removed = 0
         session_ids, finished = self._queue.take(now, budget)
         for session_id in session_ids:
