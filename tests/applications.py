@@ -1,17 +1,28 @@
-"""Clients of the applications that tests make, and a store that counts."""
+"""What the applications of tests have in common: a login, clients, and a store that counts."""
 
 from contextlib import asynccontextmanager
 
 import httpx
+from fastapi import Request
 from starlette.testclient import TestClient
 
-from fastapi_memsession import MemoryStore
-
-CARRIERS = ["header", "cookie", "header,cookie"]
+from fastapi_memsession import CurrentSession, MemoryStore, login_session
 
 
 def client_of(app, **options):
     return TestClient(app, base_url="https://testserver", **options)
+
+
+def add_login(app) -> None:
+    """Let whoever asks be anna, and tell whose a session is."""
+
+    @app.post("/login")
+    async def login(request: Request):
+        await login_session(request, "anna")
+
+    @app.get("/profile")
+    async def profile(session: CurrentSession):
+        return session.user_id
 
 
 def credential(response) -> dict[str, str]:

@@ -32,6 +32,12 @@ def clock() -> Clock:
     return Clock()
 
 
+@pytest.fixture(params=["header", "cookie", "header,cookie"])
+def carrier(request) -> str:
+    """Each way in which the settings let a token travel."""
+    return request.param
+
+
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch, tmp_path_factory) -> None:
     """Keep what the developer has in the environment, or in a .env file, out of the tests."""

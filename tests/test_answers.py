@@ -5,14 +5,12 @@ from fastapi import FastAPI, Request
 from starlette.middleware.base import BaseHTTPMiddleware
 
 from fastapi_memsession import (
-    CurrentSession,
     LockTimeout,
     SessionDataError,
     SessionTooLarge,
     get_provider,
-    login_session,
 )
-from tests.applications import client_of
+from tests.applications import add_login, client_of
 
 
 @pytest.mark.parametrize(
@@ -60,19 +58,11 @@ def test_an_error_of_the_provider_is_answered_as_one_of_the_session(make_app):
 def test_the_answer_asks_for_the_scheme_of_the_settings(make_app):
     """A client is told the scheme that it has to use, and used it works."""
     app = make_app(header_scheme="Token")
-
-    @app.post("/login")
-    async def login(request: Request):
-        await login_session(request, "anna")
-
-    @app.get("/")
-    async def read(session: CurrentSession):
-        return session.user_id
-
+    add_login(app)
     client = client_of(app)
-    assert client.get("/").headers["www-authenticate"] == "Token"
+    assert client.get("/profile").headers["www-authenticate"] == "Token"
     answered = client.post("/login").headers["authorization"]
     assert answered.startswith("Token ")
-    assert client.get("/", headers={"Authorization": answered}).json() == "anna"
+    assert client.get("/profile", headers={"Authorization": answered}).json() == "anna"
     bearer = answered.replace("Token ", "Bearer ")
-    assert client.get("/", headers={"Authorization": bearer}).status_code == 401
+    assert client.get("/profile", headers={"Authorization": bearer}).status_code == 401

@@ -28,12 +28,7 @@ from fastapi_memsession import (
     get_session,
     login_session,
 )
-from tests.applications import CARRIERS, CountingStore, client_of, credential
-
-
-@pytest.fixture(params=CARRIERS)
-def carrier(request):
-    return request.param
+from tests.applications import CountingStore, client_of, credential
 
 
 @pytest.fixture

@@ -18,12 +18,7 @@ from fastapi_memsession import (
     login_session,
 )
 from fastapi_memsession.unbroken import _under_way
-from tests.applications import CARRIERS, CountingStore, calling, client_of, credential
-
-
-@pytest.fixture(params=CARRIERS)
-def carrier(request):
-    return request.param
+from tests.applications import CountingStore, add_login, calling, client_of, credential
 
 
 def test_a_failed_login_costs_no_session_where_only_one_may_be(make_app):
@@ -196,15 +191,7 @@ def test_what_cannot_be_undone_is_logged(make_app, caplog):
 def test_a_full_store_refuses_logins_and_keeps_the_living(make_app, caplog):
     """503 with a time to come back; whoever is in stays in; the dead make room."""
     app = make_app(max_sessions=2)
-
-    @app.post("/login")
-    async def login(request: Request):
-        await login_session(request, "anna")
-
-    @app.get("/profile")
-    async def profile(session: CurrentSession):
-        return session.user_id
-
+    add_login(app)
     client = client_of(app)
     first = credential(client.post("/login"))
     client.post("/login")

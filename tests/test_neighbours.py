@@ -20,7 +20,7 @@ from fastapi_memsession import (
     login_session,
 )
 from fastapi_memsession.middleware import ConnectionMiddleware
-from tests.applications import client_of, credential
+from tests.applications import add_login, client_of, credential
 
 
 def test_without_setup_the_error_says_what_to_do():
@@ -286,14 +286,7 @@ def test_two_applications_in_one_process_know_nothing_of_each_other(make_app):
     """A token of one is junk to the other."""
     apps = [make_app(issuer=name) for name in ("one", "two")]
     for app in apps:
-
-        @app.post("/login")
-        async def login(request: Request):
-            await login_session(request, "anna")
-
-        @app.get("/profile")
-        async def profile(session: CurrentSession):
-            return session.user_id
+        add_login(app)
 
     one, two = (client_of(app) for app in apps)
     headers = credential(one.post("/login"))

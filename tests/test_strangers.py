@@ -10,6 +10,7 @@ from fastapi.testclient import TestClient
 
 from fastapi_memsession import CurrentSession, SessionSettings, login_session, renew_session
 from fastapi_memsession import setup_sessions as set_up
+from tests.applications import add_login
 from tests.conftest import KEY
 
 TOLD = "in another process"
@@ -19,14 +20,7 @@ def process(**values):
     """Make the application anew, with a key of its own."""
     app = FastAPI()
     set_up(app, SessionSettings(**{"env": "test", "refresh": True} | values))
-
-    @app.post("/login")
-    async def login(request: Request):
-        await login_session(request, "anna")
-
-    @app.get("/profile")
-    async def profile(session: CurrentSession):
-        return session.user_id
+    add_login(app)
 
     @app.post("/refresh")
     async def refresh(request: Request):

@@ -25,11 +25,6 @@ from fastapi_memsession import (
 )
 
 
-@pytest.fixture(params=["header", "cookie", "header,cookie"])
-def carrier(request):
-    return request.param
-
-
 @pytest.fixture
 def app(make_app, carrier) -> FastAPI:
     app = make_app(carrier=carrier)

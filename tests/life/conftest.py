@@ -41,11 +41,6 @@ async def store(request) -> AsyncIterator[SessionStore]:
     await store.aclose()  # of the loop of the test itself, if that used it
 
 
-@pytest.fixture(params=["header", "cookie", "header,cookie"])
-def carrier(request) -> str:
-    return request.param
-
-
 @pytest.fixture
 def make_client(make_app, store, clock) -> Iterator[Callable[..., Client]]:
     """Make an application on a store, and somebody to talk to it; keywords are settings."""

@@ -11,16 +11,9 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from fastapi_memsession import SessionDataError, SessionUsageError, StoreFull
 
-CARRIERS = ["header", "cookie", "header,cookie"]
-
 
 def async_client(app, base_url="http://testserver") -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=base_url)
-
-
-@pytest.fixture(params=CARRIERS)
-def carrier(request) -> str:
-    return request.param
 
 
 @pytest.fixture(params=[False, True], ids=["access", "refresh"])
