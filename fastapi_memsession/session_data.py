@@ -127,7 +127,10 @@ class SessionData:
         """
         if self._destroyed:  # asked before the call, which nearly every request would make
             self._check_alive()
-        encoded = self._data.get(key) if type(key) is str else None
+        try:
+            encoded = self._data.get(key)
+        except TypeError:  # no dict has such a key
+            encoded = None
         if encoded is None:
             check_key(key)
             return default
