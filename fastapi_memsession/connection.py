@@ -47,9 +47,9 @@ class ConnectionState(SessionResponse):
                 refuse_cross_origin(connection, provider.settings.trusted_origins)
             except CrossOriginRefused:  # open() looks whether this one came by itself
                 return None
-        # As touch() and _adopt() do: most requests come by here.
+        # As touch() and _adopt() do: most requests come by here. Who has a session is not refused.
         self.connection = connection
-        self.refusal = self._pending = None
+        self._pending = None
         self.peeked = False
         handlers = scope.get("starlette.exception_handlers")
         if handlers is not None and SessionError not in handlers[0]:

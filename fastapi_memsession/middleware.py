@@ -46,25 +46,23 @@ class ConnectionMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection, or one run of the lifespan."""
-        kind = scope["type"]
-        if kind == "lifespan":
-            await self._lifespan(scope, receive, send)
-            return
+        if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                await self._lifespan(scope, receive, send)
+                return
+            offered = scope.get("subprotocols") or ()
+            ours = next((name for name in self._subprotocols if name in offered), None)
+            if ours is not None:
+                send = _choosing(ours, send)
         state = ConnectionState(self._provider, self._answers, send)
         if SCOPE_KEY in scope:
             # A mounted application with a set-up of its own: what is outside keeps its state, also
             # middlewares that go on while the response is being sent.
             scope = dict(scope)
         scope[SCOPE_KEY] = state
-        send = state.send
-        if kind == "websocket":
-            offered = scope.get("subprotocols") or ()
-            ours = next((name for name in self._subprotocols if name in offered), None)
-            if ours is not None:
-                send = _choosing(ours, send)
         try:
             app = self.app  # CPython 3.11 calls what it has read faster than what it reads to call
-            await app(scope, receive, send)
+            await app(scope, receive, state.send)
         except SessionError as error:
             # From a middleware: what is further inside has been answered there.
             if state.started:

@@ -31,14 +31,12 @@ class Opened:
     Attributes:
         record: as it was loaded.
         claims: of the token; the record has the same.
-        tokens: what verified it.
         version: the store's, of this record.
         until: seconds since the epoch: token and session live, and no use is to be written down.
     """
 
     record: SessionRecord
     claims: TokenClaims
-    tokens: TokenCodec
     version: object
     until: float
 
@@ -51,31 +49,35 @@ class Opening(Keeper):
         opened: what was opened lately, by what had been shown.
     """
 
-    tokens: TokenCodec
     refresh_carrier: TokenCarrier | None
     renew_seconds: float
 
-    def __init__(self, carrier: TokenCarrier) -> None:
+    def __init__(self, carrier: TokenCarrier, tokens: TokenCodec) -> None:
         self.shown = shown_by(carrier)
-        self.opened: dict[bytes, Opened] = {}
+        self.tokens = tokens
+
+    @property
+    def tokens(self) -> TokenCodec:
+        """Signs and verifies tokens. What another one verified is not known any more."""
+        return self._tokens
+
+    @tokens.setter
+    def tokens(self, tokens: TokenCodec) -> None:
+        self._tokens = tokens
+        self.opened: dict[bytes | None, Opened] = {}
 
     def at_hand(self, scope: Scope) -> Session | None:
         """Return the session as `open` would, if the same was shown lately; or None.
 
         None says nothing: ask `open`.
         """
-        if not self.opened or not (shown := self.shown(scope)):
-            return None
+        shown = self.shown(scope) if self.opened else None
         opened = self.opened.get(shown)
         if opened is None:
             return None
         read_clock = self.clock.now  # and then call it: see the middleware
         claims, now = opened.claims, read_clock()
-        if (
-            now >= opened.until
-            or self.store.version(claims.key, now) is not opened.version
-            or opened.tokens is not self.tokens
-        ):
+        if now >= opened.until or self.store.version(claims.key, now) is not opened.version:
             self.opened.pop(shown, None)
             return None
         return Session(opened.record, self, claims)
@@ -93,7 +95,7 @@ class Opening(Keeper):
             SessionEnded: the token is genuine, but its session is over.
             StoreUnavailable: the store cannot tell.
         """
-        now = self.clock.now()
+        now, known = self.clock.now(), self.opened
         try:
             claims = self.tokens.decode(token, now)
         except TokenExpired:
@@ -115,18 +117,23 @@ class Opening(Keeper):
         if record.claims != claims.data:
             session.untold = True
         elif shown and len(shown) <= _LONGEST:
-            self._keep(shown, record, claims, version)
+            self._keep(known, shown, record, claims, version)
         return session
 
     def _keep(
-        self, shown: bytes, record: SessionRecord, claims: TokenClaims, version: object
+        self,
+        known: dict[bytes | None, Opened],
+        shown: bytes,
+        record: SessionRecord,
+        claims: TokenClaims,
+        version: object,
     ) -> None:
         if len(record.data) > _MOST_VALUES or size_of(record.data) > _MOST_DATA:
             return
-        if len(self.opened) >= _KEPT:
-            self.opened = {}
+        if len(known) >= _KEPT:
+            known.clear()
         until = min(claims.over_at, record.expires_at, record.unwritten_until(self.renew_seconds))
-        self.opened[shown] = Opened(record, claims, self.tokens, version, until)
+        known[shown] = Opened(record, claims, version, until)
 
     async def ended(self, key: SessionKey) -> SessionEnded:
         """Return the error for a session that is absent, with the reason if it is remembered."""

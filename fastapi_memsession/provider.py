@@ -81,12 +81,11 @@ class SessionProvider(Opening):
         tokens: TokenCodec,
         clock: Clock = system_clock,
     ) -> None:
-        super().__init__(carrier)
+        super().__init__(carrier, tokens)
         self.settings = settings
         self.store = store
         self.carrier = carrier
         self.refresh_carrier = refresh_carrier
-        self.tokens = tokens
         self.clock = clock
         self.issuer = TokenIssuer(
             settings, tokens=tokens, carrier=carrier, refresh_carrier=refresh_carrier

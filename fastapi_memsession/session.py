@@ -32,7 +32,6 @@ class Session(SessionLife, Generic[DataT]):
 
     def __init__(self, record: SessionRecord, keeper: Keeper, told: Told) -> None:
         self._record = record
-        self._data = record.data
         self._keeper = keeper
         self._destroyed = False
         self.told = told  # by the token that the client is known to have
@@ -277,7 +276,6 @@ class Session(SessionLife, Generic[DataT]):
         if record.claims != self._record.claims:
             self.untold = True
         self._record = record
-        self._data = record.data
 
 
 def _shapeless() -> SessionUsageError:

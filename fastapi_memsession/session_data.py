@@ -87,10 +87,9 @@ class Shared:
 class SessionData:
     """What every session can do with its data; see Session."""
 
-    __slots__ = ("_data", "_destroyed", "_keeper", "_record", "_shared", "moved")
+    __slots__ = ("_destroyed", "_keeper", "_record", "_shared", "moved")
 
     _record: SessionRecord
-    _data: Mapping[str, bytes]
     _keeper: Keeper
     _destroyed: bool
     moved: bool  # another request gave it a new id, which this one's client is not to know
@@ -128,7 +127,7 @@ class SessionData:
         if self._destroyed:  # asked before the call, which nearly every request would make
             self._check_alive()
         try:
-            encoded = self._data.get(key)
+            encoded = self._record.data.get(key)
         except TypeError:  # no dict has such a key
             encoded = None
         if encoded is None:
@@ -139,7 +138,8 @@ class SessionData:
     async def all(self) -> dict[str, Any]:
         """Return a copy of all data, sorted by key."""
         self._check_alive()
-        return {key: decode_value(self._data[key]) for key in sorted(self._data)}
+        data = self._record.data
+        return {key: decode_value(data[key]) for key in sorted(data)}
 
     async def set(self, key: str, value: object) -> None:
         """Store `value` under `key`.
@@ -213,13 +213,13 @@ class SessionData:
             if result is not None:
                 break
             await self._go_on()
-        data = dict(self._data)
+        data = dict(self._record.data)
         for change, value in zip(changes, result.values, strict=True):
             if value is None or (result.applied and isinstance(change, DeleteValue)):
                 data.pop(change.key, None)
             else:
                 data[change.key] = value
-        self._data = data
+        self._record = self._record._replace(data=data)
         return result
 
     async def _go_on(self) -> None:

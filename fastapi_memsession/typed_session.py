@@ -66,7 +66,7 @@ class TypedSession(Session[DataT]):
         """See Session."""
         self._check_alive()
         try:
-            value = self._shape.read(self._data)
+            value = self._shape.read(self._record.data)
             fields: Mapping[str, bytes] = self._shape.fields(value)
         except SessionDataMismatch as error:
             if self._fresh is None:
@@ -114,12 +114,12 @@ class TypedSession(Session[DataT]):
         if mine:
             return mine[-1].fields
         try:
-            return self._shape.fields(self._shape.read(self._data))
+            return self._shape.fields(self._shape.read(self._record.data))
         except SessionDataMismatch as error:
             return self._misfits(error)
 
     def _misfits(self, error: SessionDataMismatch) -> Mapping[str, bytes]:
-        return {key: self._data[key] for key in error.fields if key in self._data}
+        return {key: self._record.data[key] for key in error.fields if key in self._record.data}
 
     def _remember(self, value: DataT, fields: Mapping[str, bytes]) -> None:
         origins = self.shared.origins
