@@ -7,6 +7,7 @@ know of each other; none looks further down:
     errors.py         the SessionError tree
     clock.py          the time, as an application is told it
     checks.py         refuse settings that cannot work or are unsafe
+    spellings.py      how settings are written in an environment
     audit.py          what an auditor would ask about those that are accepted
     settings.py       SessionSettings
     records.py        frozen values: Claims, SessionRecord, SessionInfo, TokenPair

@@ -20,6 +20,7 @@ from fastapi_memsession.errors import (
     NotAuthenticated,
     NotPermitted,
     SessionDataError,
+    SessionDataMismatch,
     SessionEnded,
     SessionError,
     SessionTooLarge,
@@ -48,6 +49,7 @@ _DETAIL: dict[type[Exception], str] = {
     TokenExpired: "The access token has expired",
     SessionTooLarge: "The session cannot hold that much",
     SessionDataError: "A value cannot be kept in the session",
+    SessionDataMismatch: "The session holds what cannot be used any more; log in again",
     StoreUnavailable: "Sessions are unavailable at the moment; try again",
     LockTimeout: "The session is busy; try again",
 }

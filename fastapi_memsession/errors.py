@@ -33,6 +33,8 @@ EndReason = Literal["logout", "expired", "revoked", "replaced", "evicted", "reus
 took its place, made room for newer ones, a refresh token was used twice; or its login never
 reached the client."""
 
+Lack = Literal["claims", "confirmation"]
+"""What a session lacks that is not permitted something."""
 
 _TOLD: dict[str, ToldReason] = {reason: reason for reason in get_args(ToldReason)}
 
@@ -78,6 +80,7 @@ class SessionEnded(NotAuthenticated):
         reason: why, as a client may know it: a logout is `revoked`, too; what nobody remembers
             was `expired`.
         user_id: whose session it was, for the log; None if that is not known.
+        session_id: which session it was, likewise.
     """
 
     def __init__(
@@ -86,14 +89,16 @@ class SessionEnded(NotAuthenticated):
         message: str = "The session has ended; log in again.",
         *,
         user_id: str | None = None,
+        session_id: str | None = None,
     ) -> None:
         super().__init__(message)
         self.reason: ToldReason = _TOLD.get(reason, "revoked")
         self.user_id = user_id
+        self.session_id = session_id
 
     def again(self) -> Callable[[], NotAuthenticated]:
         """See NotAuthenticated."""
-        return partial(SessionEnded, self.reason, user_id=self.user_id)
+        return partial(SessionEnded, self.reason, user_id=self.user_id, session_id=self.session_id)
 
 
 class CredentialConflict(SessionError):
@@ -122,20 +127,23 @@ class NotPermitted(SessionError):
         reason: `claims` if it lacks some, `confirmation` if the user must prove again who they are.
         max_age: seconds for which such a proof is good here; None for claims.
         user_id: whose session it is.
+        session_id: which session it is.
     """
 
     def __init__(
         self,
         message: str,
         *,
-        reason: Literal["claims", "confirmation"],
+        reason: Lack,
         max_age: float | None = None,
         user_id: str | None = None,
+        session_id: str | None = None,
     ) -> None:
         super().__init__(message)
         self.reason = reason
         self.max_age = max_age
         self.user_id = user_id
+        self.session_id = session_id
 
 
 class SessionDataError(SessionError, ValueError):
@@ -143,10 +151,11 @@ class SessionDataError(SessionError, ValueError):
 
 
 class SessionDataMismatch(SessionDataError):
-    """The data of a session do not fit the model that they are read into.
+    """What a session holds does not fit the model, or the type, that it is read into.
 
     Attributes:
-        fields: the names of those that do not; an empty one if it is the model as a whole.
+        fields: the names of those that do not; an empty one if it is the model as a whole. None
+            are named where one value was read.
     """
 
     def __init__(self, message: str, *, fields: tuple[str, ...]) -> None:

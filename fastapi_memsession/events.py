@@ -91,18 +91,17 @@ class Events:
         reason = _refusal_reason(error)
         if reason is not None:
             user_id = getattr(error, "user_id", None)
-            await self._emit(SessionEvent("refused", self._clock(), user_id, None, reason))
+            session_id = getattr(error, "session_id", None)
+            await self._emit(SessionEvent("refused", self._clock(), user_id, session_id, reason))
 
     async def _emit(self, event: SessionEvent) -> None:
-        session = (event.session_id or "?")[:_SHOWN]
-        logger.log(
-            _LEVELS.get(event.kind, logging.INFO),
-            "Session %s: user %r, session %s, reason %s.",
-            event.kind,
-            event.user_id,
-            session,
-            event.reason,
-        )
+        known = [] if event.user_id is None else [f"user {event.user_id!r}"]
+        if event.session_id is not None:
+            known.append(f"session {event.session_id[:_SHOWN]}")
+        if event.reason is not None:
+            known.append(f"reason {event.reason}")
+        level = _LEVELS.get(event.kind, logging.INFO)
+        logger.log(level, "Session %s: %s.", event.kind, ", ".join(known))
         for handler in self._handlers:
             try:
                 waiting = handler(event)

@@ -63,6 +63,7 @@ def _check(
                 f"This needs {name} to be {' or '.join(sorted(values))}.",
                 reason="claims",
                 user_id=session.user_id,
+                session_id=session.id,
             )
     if seconds is not None and now - session.confirmed_at >= seconds:
         raise NotPermitted(
@@ -70,4 +71,5 @@ def _check(
             reason="confirmation",
             max_age=seconds,
             user_id=session.user_id,
+            session_id=session.id,
         )

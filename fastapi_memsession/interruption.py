@@ -82,4 +82,4 @@ class Watch:
 
     def _refuse(self) -> None:
         if self.ended is not None:
-            raise SessionEnded(self.ended, user_id=self.key.user_id) from None
+            raise SessionEnded(self.ended, **self.key._asdict()) from None

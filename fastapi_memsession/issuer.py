@@ -58,7 +58,8 @@ class TokenIssuer:
         self._carrier = carrier
         self._refresh_carrier = refresh_carrier
         carriers = (carrier, refresh_carrier)
-        self.vary = tuple(name for each in carriers if each for name in each.vary)
+        names = (name for each in carriers if each for name in each.vary)
+        self.vary = tuple(dict.fromkeys(names))
         self.private = (
             (b"cache-control", b"no-store"),
             (b"vary", ", ".join(self.vary).encode("latin-1")),

@@ -84,9 +84,11 @@ def checked_claims(claims: object) -> dict[str, str]:
     checked: dict[str, str] = {}
     for name, value in claims.items():
         if not isinstance(name, str) or not isinstance(value, str):
+            what = "claim" if isinstance(name, str) else "the name"
+            kind = type(value if isinstance(name, str) else name).__name__
             raise SessionDataError(
-                f"Claims are text by text, but claim {name!r} is of type {type(value).__name__}; "
-                "use str(...), or put it into the session's data."
+                f"Claims are text by text, but {what} {name!r} is of type {kind}; use str(...), "
+                "or put it into the session's data."
             )
         checked[name] = value
     return dict(sorted(checked.items())) if len(checked) > 1 else checked
@@ -106,7 +108,7 @@ def _seconds(name: str, value: float | timedelta, longest: float) -> float:
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
     if not isinstance(seconds, int | float) or not 0 < seconds <= longest:
         raise SessionUsageError(
-            f"{name} must be more than 0 and at most {longest:g} seconds, which is "
+            f"{name} must be more than 0 and at most {longest:.15g} seconds, which is "
             "MEMSESSION_MAX_LIFETIME: the longest that any session may live."
         )
     return seconds

@@ -15,14 +15,22 @@ from fastapi.security.base import SecurityBase
 from starlette.routing import Mount
 
 from fastapi_memsession.carriers import TokenCarrier
-from fastapi_memsession.errors import ToldReason
+from fastapi_memsession.errors import Lack, ToldReason
 
-SESSION, OPTIONAL = "SessionToken", "OptionalSessionToken"
-"""Names of the placeholders: a session is needed, or used if there is one."""
+SESSION, OPTIONAL, REFRESH = "SessionToken", "OptionalSessionToken", "RefreshToken"
+"""Names of the placeholders: a session is needed, or used if there is one; a refresh token is."""
+
+Schemes = Mapping[str, Any]
 
 _BEARER = "The token from the header `Authorization` of the answer to a login."
 _DETAIL: dict[str, Any] = {"detail": {"type": "string"}}
-_REASON: dict[str, Any] = {"reason": {"type": "string", "enum": list(get_args(ToldReason))}}
+_MORE: dict[HTTPStatus, dict[str, Any]] = {
+    HTTPStatus.UNAUTHORIZED: {"reason": {"type": "string", "enum": list(get_args(ToldReason))}},
+    HTTPStatus.FORBIDDEN: {
+        "reason": {"type": "string", "enum": list(get_args(Lack))},
+        "max_age": {"type": "number"},
+    },
+}
 
 
 class SessionScheme(SecurityBase):
@@ -50,33 +58,42 @@ class Description:
     Args:
         make: makes it without us.
         carrier: see `expand`.
+        refresh_carrier: likewise.
     """
 
-    def __init__(self, make: Callable[[], dict[str, Any]], carrier: TokenCarrier) -> None:
+    def __init__(
+        self,
+        make: Callable[[], dict[str, Any]],
+        carrier: TokenCarrier,
+        refresh_carrier: TokenCarrier | None,
+    ) -> None:
         self._make = make
-        self._carrier = carrier
+        self._carriers = carrier, refresh_carrier
 
     def __call__(self) -> dict[str, Any]:
         """Return the OpenAPI document."""
         schema = self._make()
-        expand(schema, self._carrier)
+        expand(schema, *self._carriers)
         return schema
 
 
-def describe(app: FastAPI, carrier: TokenCarrier) -> None:
-    """Let the description of an application tell its carrier, whoever makes it.
+def describe(app: FastAPI, carrier: TokenCarrier, refresh_carrier: TokenCarrier | None) -> None:
+    """Let the description of an application tell its carriers, whoever makes it.
 
     And those of the applications mounted in it that have no set-up of their own.
     """
     if not isinstance(app.openapi, Description):
-        app.openapi = Description(app.openapi, carrier)  # type: ignore[method-assign]
+        description = Description(app.openapi, carrier, refresh_carrier)
+        app.openapi = description  # type: ignore[method-assign]
     for route in app.routes:
         inner = route.app if isinstance(route, Mount) else None
         if isinstance(inner, FastAPI) and not hasattr(inner.state, "sessions"):
-            describe(inner, carrier)
+            describe(inner, carrier, refresh_carrier)
 
 
-def expand(schema: dict[str, Any], carrier: TokenCarrier) -> None:
+def expand(
+    schema: dict[str, Any], carrier: TokenCarrier, refresh_carrier: TokenCarrier | None
+) -> None:
     """Replace placeholders by the security schemes of a carrier, and add the answers to expect.
 
     Changes the schema in place, as FastAPI keeps it; what is expanded already stays. Answers that
@@ -85,45 +102,51 @@ def expand(schema: dict[str, Any], carrier: TokenCarrier) -> None:
     Args:
         schema: an OpenAPI document.
         carrier: the application's. One without `security_schemes` leaves the placeholders.
+        refresh_carrier: likewise; with None, nothing asks for a refresh token.
     """
     known = schema.get("components", {}).get("securitySchemes", {})
-    schemes: Mapping[str, Any] = getattr(carrier, "security_schemes", {})
-    used = {name for name in (SESSION, OPTIONAL) if name in known}
-    if not used:
-        return
-    _expand(schema, list(schemes))
-    if schemes:
-        for name in used:
+    session: Schemes = getattr(carrier, "security_schemes", {})
+    refresh: Schemes = getattr(refresh_carrier, "security_schemes", {})
+    refresh = {f"Refresh{name}": scheme for name, scheme in refresh.items()}
+    instead = {SESSION: session, OPTIONAL: session} if session else {}
+    if refresh or refresh_carrier is None:
+        instead[REFRESH] = refresh
+    if known.keys() & {SESSION, OPTIONAL, REFRESH}:
+        _expand(schema, instead)
+        for name in known.keys() & instead.keys():
             del known[name]
-        known.update(schemes)
+            known.update(instead[name])
 
 
-def _expand(node: Any, schemes: list[str]) -> None:
+def _expand(node: Any, instead: Mapping[str, Schemes]) -> None:
     if isinstance(node, list):
         for each in node:
-            _expand(each, schemes)
+            _expand(each, instead)
     elif isinstance(node, dict):
         for each in node.values():
-            _expand(each, schemes)
+            _expand(each, instead)
         asked = node.get("security")
         if isinstance(asked, list):
             names = {name for each in asked if isinstance(each, dict) for name in each}
-            if names & {SESSION, OPTIONAL}:
-                if "responses" in node:
-                    _describe(node["responses"], needed=SESSION in names)
-                if schemes:
-                    node["security"] = _alternatives(asked, schemes)
+            if names & {SESSION, OPTIONAL} and "responses" in node:
+                _describe(node["responses"], needed=SESSION in names)
+            if names & instead.keys():
+                node["security"] = _alternatives(asked, instead)
 
 
-def _alternatives(asked: list[dict[str, Any]], schemes: list[str]) -> list[dict[str, Any]]:
-    others = [each for each in asked if not each.keys() & {SESSION, OPTIONAL}]
-    found = others + [{name: []} for name in schemes]
-    optional = not others and not any(SESSION in each for each in asked)
-    return [*found, {}] if optional else found
+def _alternatives(
+    asked: list[dict[str, Any]], instead: Mapping[str, Schemes]
+) -> list[dict[str, Any]]:
+    others = [each for each in asked if not each.keys() & instead.keys()]
+    placeholders = {name for each in asked for name in each.keys() & instead.keys()}
+    names = dict.fromkeys(name for each in sorted(placeholders) for name in instead[each])
+    found = others + [{name: []} for name in names]
+    return [*found, {}] if placeholders == {OPTIONAL} and not others else found
 
 
 def _describe(responses: dict[str, Any], *, needed: bool) -> None:
     answers = {
+        HTTPStatus.BAD_REQUEST: "Two tokens came, and they differ",
         HTTPStatus.UNAUTHORIZED: "No session, or it has ended",
         HTTPStatus.FORBIDDEN: "The session may not do this, or another origin's page asks for it",
         HTTPStatus.SERVICE_UNAVAILABLE: "The store of the sessions cannot answer; try again",
@@ -133,7 +156,7 @@ def _describe(responses: dict[str, Any], *, needed: bool) -> None:
     for status, text in answers.items():
         code = str(status.value)
         if not responses.keys() & {code, f"{code[0]}XX", "default"}:
-            told = _DETAIL | (_REASON if status is HTTPStatus.UNAUTHORIZED else {})
+            told = _DETAIL | _MORE.get(status, {})
             problem = {"type": "object", "properties": told, "required": ["detail"]}
             content = {"application/json": {"schema": problem}}
             responses[code] = {"description": text, "content": content}

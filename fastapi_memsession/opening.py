@@ -138,4 +138,4 @@ class Opening(Keeper):
     async def ended(self, key: SessionKey) -> SessionEnded:
         """Return the error for a session that is absent, with the reason if it is remembered."""
         reason = await self.store.end_reason(key, now=self.clock())
-        return SessionEnded(reason or "expired", user_id=key.user_id)
+        return SessionEnded(reason or "expired", **key._asdict())

@@ -15,7 +15,7 @@ from fastapi_memsession.dependencies import (
     renew_session,
 )
 from fastapi_memsession.errors import SessionUsageError, ToldReason
-from fastapi_memsession.openapi import OPTIONAL, DescribedOnly
+from fastapi_memsession.openapi import OPTIONAL, REFRESH, DescribedOnly
 from fastapi_memsession.provider import SessionProvider
 
 RouteName = Literal["refresh", "logout", "list", "revoke", "revoke_others"]
@@ -105,6 +105,7 @@ def _add_refresh(router: APIRouter) -> None:
         "/refresh",
         summary="Renew the tokens",
         responses=_COMMON | _answers(unauthorized=unauthorized, not_found=missing),
+        dependencies=[Depends(DescribedOnly(REFRESH))],
     )
     async def refresh(request: Request) -> Renewed:
         """Exchange the refresh token for the next pair, which comes as the first one came."""

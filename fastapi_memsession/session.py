@@ -172,7 +172,7 @@ class Session(SessionLife, Generic[DataT]):
             )
         await self.reload()  # tells at once if the session has ended
         if self.moved:  # whoever held the old token must not get another one by asking in time
-            raise SessionEnded("replaced", user_id=self.user_id)
+            raise SessionEnded("replaced", **self._record.key._asdict())
         self._next_id = new_session_id()
         self.untold = True
 

@@ -122,7 +122,7 @@ class SessionData:
         type by Pydantic.
 
         Raises:
-            SessionDataError: the value does not fit `as_`.
+            SessionDataMismatch: the value does not fit `as_`.
         """
         if self._destroyed:  # asked before the call, which nearly every request would make
             self._check_alive()

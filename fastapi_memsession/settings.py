@@ -4,8 +4,6 @@ Read from the environment (and `.env`) when the class is called, never at import
 """
 
 import difflib
-import json
-import re
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
@@ -13,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
     AliasChoices,
-    BeforeValidator,
     Field,
     SecretStr,
     StringConstraints,
@@ -24,45 +21,20 @@ from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
     EnvSettingsSource,
-    NoDecode,
     SettingsConfigDict,
 )
 
 from fastapi_memsession.checks import PREFIX, problems_of
 from fastapi_memsession.errors import SettingsError
-
-
-def _seconds(value: object) -> object:
-    if isinstance(value, str) and re.fullmatch(r"\s*\d+(\.\d+)?\s*", value):
-        return float(value)
-    return value
-
-
-def _several(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    if value.lstrip().startswith("["):
-        return json.loads(value)
-    return [part.strip() for part in value.split(",") if part.strip()]
-
-
-def _carrier(value: object) -> object:
-    if isinstance(value, str):
-        names = [part.strip().lower() for part in value.split(",")]
-        return "header,cookie" if sorted(names) == ["cookie", "header"] else ",".join(names)
-    return value
-
-
-def _lower(value: object) -> object:
-    return value.lower() if isinstance(value, str) else value
-
-
-Duration = Annotated[timedelta, BeforeValidator(_seconds)]
-"""A timedelta; from the environment a number of seconds, `HH:MM:SS` or ISO 8601 (`P30D`)."""
-
-Keys = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_several)]
-Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_several)]
-Name = Annotated[str, StringConstraints(min_length=1)]
+from fastapi_memsession.spellings import (
+    Carriers,
+    Duration,
+    Environment,
+    Keys,
+    Name,
+    Origins,
+    SameSite,
+)
 
 
 class SessionSettings(BaseSettings):
@@ -85,7 +57,7 @@ class SessionSettings(BaseSettings):
         populate_by_name=True,
     )
 
-    env: Literal["development", "test", "production"] = Field(
+    env: Environment = Field(
         default="development", validation_alias=AliasChoices(f"{PREFIX}ENV", "ENV")
     )
     """What this process is for. Production refuses unsafe settings."""
@@ -115,9 +87,7 @@ class SessionSettings(BaseSettings):
     refresh_grace: Duration = timedelta(seconds=10)
     """With `refresh`: a token that was exchanged just now is given the same successor again."""
 
-    carrier: Annotated[Literal["header", "cookie", "header,cookie"], BeforeValidator(_carrier)] = (
-        "header"
-    )
+    carrier: Carriers = "header"
     header_name: str = "Authorization"
     header_scheme: str = "Bearer"
     refresh_header_name: str = "X-Refresh-Token"
@@ -128,7 +98,7 @@ class SessionSettings(BaseSettings):
     cookie_secure: bool | None = None
     """Send the cookie over HTTPS only; default: in production."""
     cookie_http_only: bool = True
-    cookie_samesite: Annotated[Literal["lax", "strict", "none"], BeforeValidator(_lower)] = "lax"
+    cookie_samesite: SameSite = "lax"
     trusted_origins: Origins = ()
     """Other origins (`https://app.example.com`) whose pages may send unsafe requests with the
     cookie. JSON list, or separated by commas."""
@@ -210,7 +180,7 @@ class SessionSettings(BaseSettings):
             try:
                 super().__init__(**_first(values))
             except ValidationError as error:
-                faults.append(str(error))
+                faults += _told_by(error)
             if faults:  # raised out here, it does not hold the other error, which holds the input
                 raise SettingsError("\n".join(faults))
 
@@ -237,9 +207,8 @@ def examine_settings(**values: Any) -> tuple[SessionSettings, list[str]]:
         try:
             settings = _Unrefused(**values)
         except ValidationError as error:
-            for fault in error.errors(include_url=False, include_context=False):
-                name = str(fault["loc"][0]).lower().removeprefix(PREFIX.lower())
-                told.append(f"{_as_variable(name)}: {fault['msg']}")
+            told += _told_by(error)
+            for name in _named_by(error):
                 values[name] = SessionSettings.model_fields[name].default
         else:
             return settings, told + problems_of(settings)
@@ -251,6 +220,19 @@ def _first(values: dict[str, Any]) -> dict[str, Any]:
     Older versions of pydantic-settings let a variable go before a field that has another name.
     """
     return {f"{PREFIX}ENV" if name == "env" else name: value for name, value in values.items()}
+
+
+def _named_by(error: ValidationError) -> list[str]:
+    """Return the field of each fault; an empty name if it is the settings as a whole."""
+    places = [fault["loc"] for fault in error.errors()]
+    return [str(place[0]).lower().removeprefix(PREFIX.lower()) if place else "" for place in places]
+
+
+def _told_by(error: ValidationError) -> list[str]:
+    """Return what is wrong, by the names of variables."""
+    texts = [fault["msg"].removeprefix("Value error, ") for fault in error.errors()]
+    named = zip(_named_by(error), texts, strict=True)
+    return [f"{_as_variable(name)}: {text}" if name else text for name, text in named]
 
 
 def _unknown_names(settings: type[SessionSettings], arguments: Iterable[str]) -> list[str]:

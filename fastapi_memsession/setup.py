@@ -89,8 +89,10 @@ def setup_sessions(
         )
     clock = system_clock if clock is None else Clock(clock)
     snapshot = None
-    if store is None and settings.snapshot is not None:
-        snapshot = _snapshot(settings.snapshot, settings, clock)
+    if store is None:
+        _warn_of_unused_redis(settings)
+        if settings.snapshot is not None:
+            snapshot = _snapshot(settings.snapshot, settings, clock)
     provider = SessionProvider(
         settings,
         store=store or snapshot or store_of(settings),
@@ -103,7 +105,7 @@ def setup_sessions(
     )
     answers = Answers(settings.header_scheme)
     answers.register(app.exception_handlers)
-    describing = partial(describe, app, provider.carrier)
+    describing = partial(describe, app, provider.carrier, provider.refresh_carrier)
     describing()
     # Once more when all is there: the application may describe itself, or mount others, later.
     app.add_middleware(ConnectionMiddleware, provider=provider, answers=answers, prepare=describing)
@@ -155,6 +157,16 @@ def _snapshot(path: Path, settings: SessionSettings, clock: Callable[[], float])
     )
 
 
+def _warn_of_unused_redis(settings: SessionSettings) -> None:
+    chosen = settings.provider == "auto" and "redis_url" in settings.model_fields_set
+    if chosen and settings.env == "development":
+        logger.warning(
+            "MEMSESSION_REDIS_URL is set, but sessions are kept in memory, which is what "
+            "MEMSESSION_PROVIDER=auto means in development. To keep them in Redis: "
+            "export MEMSESSION_PROVIDER=redis"
+        )
+
+
 def _key(settings: SessionSettings, snapshot: "SnapshotStore | None") -> bytes:
     if settings.jwt_key is not None:
         return settings.jwt_key.get_secret_value().encode()
@@ -163,8 +175,9 @@ def _key(settings: SessionSettings, snapshot: "SnapshotStore | None") -> bytes:
         key = snapshot.key_or(key)
     elif settings.env == "development":
         logger.warning(
-            "MEMSESSION_JWT_KEY is not set: tokens are signed with a random key, so a restart "
-            "logs everyone out. To keep the key: export MEMSESSION_JWT_KEY=$(%s)",
+            "MEMSESSION_JWT_KEY is not set: tokens are signed with a random key of this process, "
+            "so a restart logs everyone out, and so does every other worker. To have one key: "
+            "export MEMSESSION_JWT_KEY=$(%s)",
             MAKE_A_KEY,
         )
     return key.encode()

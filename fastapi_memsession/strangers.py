@@ -44,10 +44,11 @@ class WatchfulTokenCodec(TokenCodec):
             return
         self._told = True
         logger.warning(
-            "A token came that this application issued, but in another process, with a key that "
-            "is not known here: after a restart with a random key everyone is logged out. To keep "
-            "the key: export MEMSESSION_JWT_KEY=$(%s). To keep the sessions in memory as well: "
-            "MEMSESSION_SNAPSHOT=.sessions.json. (Told once.)",
+            "A token came that this application issued, but in another process, a worker or one "
+            "before a restart, with a key that is not known here: with random keys everyone is "
+            "logged out. To have one key: export MEMSESSION_JWT_KEY=$(%s). Sessions in memory, "
+            "and their key, are kept over a restart by MEMSESSION_SNAPSHOT=.sessions.json. "
+            "(Told once.)",
             MAKE_A_KEY,
         )
 

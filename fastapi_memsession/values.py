@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
-from fastapi_memsession.errors import SessionDataError, SessionTooLarge
+from fastapi_memsession.errors import SessionDataError, SessionDataMismatch, SessionTooLarge
 
 MAX_DEPTH = 100
 """Levels of lists and dicts that a value may have."""
@@ -61,27 +61,27 @@ def decode_value(encoded: bytes) -> Any:
     """Decode one value to JSON types.
 
     Raises:
-        SessionDataError: it is no JSON: somebody else wrote it. It is not quoted.
+        SessionDataMismatch: it is no JSON: somebody else wrote it. It is not quoted.
     """
     try:
         return from_json(encoded)
     except ValueError:
-        raise SessionDataError("A stored value is no JSON; the session did not write it.") from None
+        told = "A stored value is no JSON; the session did not write it."
+        raise SessionDataMismatch(told, fields=()) from None
 
 
 def decode_value_as(encoded: bytes, type_: Any) -> Any:
     """Decode one value and validate it into `type_`.
 
     Raises:
-        SessionDataError: it does not fit. The stored value is not quoted.
+        SessionDataMismatch: it does not fit. The stored value is not quoted.
     """
     try:
         return _adapter(type_, repr(type_)).validate_json(encoded)
     except ValidationError as error:
         faults = {fault["type"] for fault in error.errors(include_input=False, include_url=False)}
-        raise SessionDataError(
-            f"The stored value is not a {type_!r}: {', '.join(sorted(faults))}."
-        ) from None
+        told = f"The stored value is not a {type_!r}: {', '.join(sorted(faults))}."
+        raise SessionDataMismatch(told, fields=()) from None
 
 
 def check_key(key: object) -> str:

@@ -149,7 +149,7 @@ class _Vigil:
             if reason is None:
                 return
             if key == watch.key:  # else it has got a new id just now
-                raise SessionEnded(reason, user_id=key.user_id)
+                raise SessionEnded(reason, **key._asdict())
 
     def look_at_the_due(self) -> None:
         """Look at those that may have expired by now."""

@@ -7,6 +7,7 @@ from starlette.middleware.base import BaseHTTPMiddleware
 from fastapi_memsession import (
     LockTimeout,
     SessionDataError,
+    SessionDataMismatch,
     SessionTooLarge,
     get_provider,
 )
@@ -19,6 +20,11 @@ from tests.applications import add_login, client_of
         (LockTimeout("held by 10.0.0.1"), 503, "The session is busy; try again"),
         (SessionTooLarge("8 > 7", size=8, limit=7), 413, "The session cannot hold that much"),
         (SessionDataError("not this"), 422, "A value cannot be kept in the session"),
+        (
+            SessionDataMismatch("not that", fields=("a",)),
+            422,
+            "The session holds what cannot be used any more; log in again",
+        ),
     ],
 )
 def test_each_error_has_its_own_detail(make_app, error, status, detail):

@@ -441,6 +441,11 @@ def test_odd_user_ids_come_back_as_they_were(make_app, carrier, user):
     assert client.get("/profile", headers=credential(response)).json() == [user, user]
 
 
+def test_vary_names_each_header_once(make_app):
+    """Also where both tokens come by one."""
+    assert make_app(carrier="cookie", refresh=True).state.sessions.issuer.vary == ("Cookie",)
+
+
 def test_vary_star_is_enough(make_app):
     """It says more than any name could; a name that is there is not repeated."""
     app = make_app()

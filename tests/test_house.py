@@ -15,6 +15,7 @@ HOUSE = Path(fastapi_memsession.__file__).parent
 FLOORS = [
     ["clock", "errors"],
     ["checks", "deadline", "records", "threads", "unbroken", "values"],
+    ["spellings"],
     ["audit", "events", "keys", "settings", "shapes"],
     ["tokens", "carriers", "logins", "stores", "stores.verbs", "stores.leases", "stores.listeners"],
     ["stores.copies"],
@@ -72,7 +73,7 @@ DOORS = {
     },
     "fastapi": {"dependencies", "gates", "openapi", "routes", "setup", "sync_dependencies"},
     "anyio": {"testing.login_as", "threads"},
-    "pydantic_settings": {"settings"},
+    "pydantic_settings": {"settings", "spellings"},
     "starlette": {
         "carriers",
         "shown",

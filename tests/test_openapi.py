@@ -164,17 +164,20 @@ def test_the_answers_are_described():
         return paths[path][method]["responses"]
 
     for path in ("/current", "/peek", "/gate", "/several"):
-        assert list(answers(path)) == ["200", "401", "403", "503"], path
-    assert list(answers("/optional")) == ["200", "403", "503"]
+        assert list(answers(path)) == ["200", "400", "401", "403", "503"], path
+    assert list(answers("/optional")) == ["200", "400", "403", "503"]
     assert list(answers("/public")) == ["200"]
     assert list(answers("/login", "post")) == ["200"]
-    assert set(answers("/own")) == {"200", "401", "403", "5XX"}
+    assert set(answers("/own")) == {"200", "400", "401", "403", "5XX"}
     assert answers("/own")["401"] == {"description": "mine"}
     problem = answers("/current")["401"]["content"]["application/json"]["schema"]
     answer = TestClient(app).get("/current").json()
     assert answer.keys() <= problem["properties"].keys()
     assert set(problem["required"]) <= answer.keys()
     assert "revoked" in problem["properties"]["reason"]["enum"]
+    refused = answers("/gate")["403"]["content"]["application/json"]["schema"]["properties"]
+    assert refused.keys() == {"detail", "reason", "max_age"}
+    assert refused["reason"]["enum"] == ["claims", "confirmation"]
 
 
 def test_ready_made_routes_are_described():
@@ -186,6 +189,42 @@ def test_ready_made_routes_are_described():
     assert security(schema, "/logout", "post") == [{"SessionHeader": []}, {}]
     assert schema["paths"]["/logout"]["post"]["responses"].keys() == {"204", "400", "403", "503"}
     assert TestClient(app).post("/logout").status_code == 204
+
+
+@pytest.mark.parametrize(
+    ("carrier", "needed"),
+    [
+        ("header", {"RefreshSessionHeader": ("header", "X-Refresh-Token")}),
+        ("cookie", {"RefreshSessionCookie": ("cookie", "refresh_token")}),
+        (
+            "header,cookie",
+            {
+                "RefreshSessionHeader": ("header", "X-Refresh-Token"),
+                "RefreshSessionCookie": ("cookie", "refresh_token"),
+            },
+        ),
+    ],
+)
+def test_the_refresh_token_is_described(carrier, needed):
+    """Where the route that takes it is called from the API's page, by a header or cookie."""
+    app = made(carrier=carrier, refresh=True)
+    app.include_router(session_router())
+    schema = description(app)
+    assert security(schema, "/refresh", "post") == [{name: []} for name in needed]
+    known = schemes(schema)
+    for name, (place, spelt) in needed.items():
+        assert known[name] == {"type": "apiKey", "in": place, "name": spelt}
+    assert "RefreshToken" not in known
+    assert security(schema, "/sessions") == [{name: []} for name in NAMES[carrier]]
+
+
+def test_without_refresh_tokens_none_is_described():
+    """The route is there, and answers that there are none."""
+    app = made()
+    app.include_router(session_router())
+    schema = description(app)
+    assert not security(schema, "/refresh", "post")
+    assert schemes(schema).keys() == {"SessionHeader"}
 
 
 def test_two_applications_share_routers():

@@ -108,6 +108,21 @@ def test_env_is_read_from_both_names(setenv):
 
 
 @pytest.mark.parametrize("name", ["ENV", "MEMSESSION_ENV"])
+def test_an_environment_of_another_name_is_told(setenv, name):
+    """With the variable that is to be set, as ENV may belong to somebody else; in any case."""
+    with pytest.raises(SettingsError, match=r"'staging' is none of .* set MEMSESSION_ENV"):
+        setenv(**{name: "Staging"})
+    assert setenv(**{name: "Test"}).env == "test"
+
+
+@pytest.mark.parametrize("text", ["24h", "30m", "one day", ""])
+def test_a_duration_tells_how_it_is_written(text):
+    """By the name of its variable."""
+    with pytest.raises(SettingsError, match=r"^MEMSESSION_EXPIRATION: must be seconds \(3600\)"):
+        SessionSettings(expiration=text)
+
+
+@pytest.mark.parametrize("name", ["ENV", "MEMSESSION_ENV"])
 @pytest.mark.parametrize("value", ["development", "prod"])
 def test_an_argument_goes_before_the_environment(monkeypatch, name, value):
     """Or an application that says it is in production might not be."""
@@ -214,17 +229,17 @@ def test_production_lists_all_that_is_unsafe(setenv):
         ({"trusted_origins": ["https://a.example/"]}, "not an origin"),
         ({"trusted_origins": ["*"]}, "not an origin"),
         ({"trusted_origins": ["null"]}, "not an origin"),
-        ({"issuer": ""}, "issuer"),
+        ({"issuer": ""}, "MEMSESSION_ISSUER:"),
         ({"redis_timeout": timedelta(0)}, "REDIS_TIMEOUT must be more"),
         ({"near_cache_staleness": timedelta(0)}, "NEAR_CACHE_STALENESS must be more"),
         ({"near_cache": True, "provider": "memory"}, "NEAR_CACHE spares the way to Redis"),
-        ({"redis_prefix": "a{b}"}, "redis_prefix"),
-        ({"max_sessions": 0}, "max_sessions"),
-        ({"max_sessions_per_user": 0}, "max_sessions_per_user"),
-        ({"jwt_algorithm": "none"}, "jwt_algorithm"),
-        ({"jwt_algorithm": "RS256"}, "jwt_algorithm"),
-        ({"carrier": "url"}, "carrier"),
-        ({"jwt_previous_keys": "[1"}, "jwt_previous_keys"),
+        ({"redis_prefix": "a{b}"}, "MEMSESSION_REDIS_PREFIX:"),
+        ({"max_sessions": 0}, "MEMSESSION_MAX_SESSIONS:"),
+        ({"max_sessions_per_user": 0}, "MEMSESSION_MAX_SESSIONS_PER_USER:"),
+        ({"jwt_algorithm": "none"}, "MEMSESSION_JWT_ALGORITHM:"),
+        ({"jwt_algorithm": "RS256"}, "MEMSESSION_JWT_ALGORITHM:"),
+        ({"carrier": "url"}, "MEMSESSION_CARRIER:"),
+        ({"jwt_previous_keys": "[1"}, "MEMSESSION_JWT_PREVIOUS_KEYS:"),
         ({**SAFE, "jwt_key": "a1" * 20}, "JWT_KEY repeats a few characters"),
         ({**SAFE, "jwt_key": None}, "JWT_KEY is missing"),
         ({**SAFE, "snapshot": "a"}, "SNAPSHOT is for development"),
@@ -294,7 +309,7 @@ def test_what_only_just_works_is_accepted(values):
     [
         ({**SAFE, "carrier": "header,cookie", "cookie_secure": False}, "COOKIE_SECURE is false"),
         ({**SAFE, "carrier": "header,cookie", "cookie_http_only": False}, "COOKIE_HTTP_ONLY"),
-        ({"max_data_bytes": 0}, "max_data_bytes"),
+        ({"max_data_bytes": 0}, "MEMSESSION_MAX_DATA_BYTES:"),
         ({**SAFE, "jwt_key": "abcdefg" * 5}, "JWT_KEY repeats"),
     ],
 )

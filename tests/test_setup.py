@@ -100,6 +100,21 @@ def test_each_algorithm_works_without_a_key(make_app, algorithm):
     assert asyncio.run(provider.login("anna"))
 
 
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"env": "development", "redis_url": "redis://elsewhere"}, True),
+        ({"env": "development", "redis_url": "redis://elsewhere", "provider": "memory"}, False),
+        ({"env": "test", "redis_url": "redis://elsewhere"}, False),
+        ({"env": "development"}, False),
+    ],
+)
+def test_an_address_of_redis_that_is_not_used_is_told(make_app, caplog, values, told):
+    """In development, unless memory was asked for by name."""
+    make_app(**values)
+    assert ("MEMSESSION_REDIS_URL is set" in caplog.text) == told
+
+
 def test_what_is_no_store_or_carrier_is_told(make_app):
     """At set-up, not at the first request."""
     with pytest.raises(SessionUsageError, match="A dict is no SessionStore"):

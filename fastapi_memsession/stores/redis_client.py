@@ -256,7 +256,8 @@ def _unavailable(error: Exception) -> StoreUnavailable:
     word = told.partition(" ")[0]
     kind = f"{kind} {word}" if word.isupper() else kind
     return StoreUnavailable(
-        f"Redis cannot answer ({kind}). Is it running, reachable and not overloaded?"
+        f"Redis cannot answer ({kind}). Is it running where MEMSESSION_REDIS_URL says, reachable "
+        "and not overloaded?"
     )
 
 

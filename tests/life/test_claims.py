@@ -105,6 +105,8 @@ async def test_claims_that_no_token_can_carry_change_nothing(make_client):
         await large.session.update_claims(b="x" * 1500)
     with pytest.raises(SessionDataError, match="text by text"):
         await provider.update_claims("anna", b=1)
+    with pytest.raises(SessionDataError, match="the name 1 is of type int"):
+        await provider.login("anna", claims={1: "x"})
     for login in (small, large):
         session = await provider.open(login.tokens.access)
         assert "b" not in session.claims.data

@@ -88,6 +88,28 @@ def test_refusals_are_told(make_client):
     assert told(seen) == [("refused", None, "conflict")]
 
 
+def test_a_refusal_says_which_session(client, caplog):
+    """Of one that lacks something, or is over; the log tells what is known, and no more."""
+    caplog.set_level(logging.INFO, "fastapi_memsession")
+    seen = watch(client)
+    tokens = client.log_in()
+    client.ask("GET", "/admin", tokens)
+    client.ask("POST", "/logout", tokens)
+    client.ask("GET", "/profile", tokens)
+    client.ask("GET", "/profile", Tokens("junk"))
+    (created, *refused), lines = seen, [each.getMessage() for each in caplog.records]
+    assert [event.kind for event in refused] == ["refused", "ended", "refused", "refused"]
+    known = f"user 'anna', session {created.session_id[:8]}"
+    assert lines == [
+        f"Session created: {known}.",
+        f"Session refused: {known}, reason claims.",
+        f"Session ended: {known}, reason logout.",
+        f"Session refused: {known}, reason revoked.",
+        "Session refused: reason invalid_token.",
+    ]
+    assert [event.session_id for event in refused] == [created.session_id] * 3 + [None]
+
+
 def test_a_handler_that_fails_disturbs_nobody(client, caplog):
     """Neither the request nor the handlers after it; async ones are awaited."""
     seen = []
