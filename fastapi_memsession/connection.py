@@ -21,7 +21,7 @@ from fastapi_memsession.errors import (
 from fastapi_memsession.logins import LoginOptions
 from fastapi_memsession.origins import SAFE_METHODS, refuse_cross_origin
 from fastapi_memsession.records import SessionKey
-from fastapi_memsession.response import SessionResponse
+from fastapi_memsession.response import SessionResponse, over
 from fastapi_memsession.session import Session
 
 SCOPE_KEY = "fastapi_memsession"
@@ -104,26 +104,26 @@ class ConnectionState(SessionResponse):
         self, connection: HTTPConnection, user_id: str, **options: Unpack[LoginOptions]
     ) -> Session:
         """Begin a new session and end the one the connection came with, both with the response."""
-        if self.started:
-            raise _too_late("login_session()")
+        self._refuse_late("login_session()")
         self.touch(connection)
         provider = self.provider
         if provider.ambient:
             await self._refuse_other_origins(connection)
-        replaced = self._current_key(connection)
+        replaced = self._current_keys(connection)
         options.update(_device(connection.scope))
         login = provider.prepare_login(user_id, **options)
         key = login.session.record.key
         try:
-            await provider.begin(login, replacing=replaced, since=self.began)
+            replacing = replaced[0] if replaced else None
+            await provider.begin(login, replacing=replacing, since=self.began)
+            self._refuse_late("login_session()")
         except BaseException:
             # Refused, cancelled, or stored with the reply lost: whichever it was, it is not.
-            await self.end(key, "undone")
+            await self.end((key,), "undone")
             raise
         pending = self.pending
         pending.created += (key,)
-        if replaced is not None:
-            pending.replaced += (replaced,)
+        pending.replaced += replaced
         pending.headers = login.issue.headers
         return self._adopt(login.session)
 
@@ -136,8 +136,7 @@ class ConnectionState(SessionResponse):
             raise SessionUsageError(
                 "This application issues no refresh tokens; set MEMSESSION_REFRESH=true."
             )
-        if self.started:
-            raise _too_late("renew_session()")
+        self._refuse_late("renew_session()")
         self.touch(connection)
         try:
             token = self._token(connection, self.provider.refresh_carrier)
@@ -242,29 +241,29 @@ class ConnectionState(SessionResponse):
         read = map(self.provider.tokens.read, tokens)
         return list(dict.fromkeys(claims.key for claims in read if claims is not None))
 
-    def _current_key(self, connection: HTTPConnection) -> SessionKey | None:
+    def _current_keys(self, connection: HTTPConnection) -> tuple[SessionKey, ...]:
         if self.session is not None:
-            return self.session.record.key
+            return (self.session.record.key,)
         if self.provider.refresh_carrier is None and self.provider.shown(connection.scope) == b"":
-            return None  # as of most who log in
+            return ()  # as of most who log in
         try:
-            keys = self._keys(connection)
+            return tuple(self._keys(connection))
         except CredentialConflict:  # nobody knows which is meant, and a login must still work
-            return None
-        return keys[0] if keys else None
+            return ()
+
+    def _refuse_late(self, call: str) -> None:
+        if self.started or self.forward is over:
+            raise SessionUsageError(
+                f"{call} was called after the response started or the request was over, when no "
+                "header can carry the token any more. Call it before returning the response, or "
+                "before websocket.accept()."
+            )
 
     def _adopt(self, session: Session) -> Session:
         session.tellable = not self.started
         self.session = session
         self.peeked = False
         return session
-
-
-def _too_late(call: str) -> SessionUsageError:
-    return SessionUsageError(
-        f"{call} was called after the response started, when no header can carry the token any "
-        "more. Call it before returning the response, or before websocket.accept()."
-    )
 
 
 def _device(scope: Scope) -> LoginOptions:

@@ -41,6 +41,8 @@ class Pending:
         created: logins to undo if the response never starts.
         replaced: sessions to end when it does.
         renamed: a session before and after it got a new id, of which events are to tell.
+        starting: the start of the response is under way, and sees to it that all is undone if it
+            fails.
     """
 
     headers: MutableHeaders | None = None
@@ -48,6 +50,7 @@ class Pending:
     created: tuple[SessionKey, ...] = ()
     replaced: tuple[SessionKey, ...] = ()
     renamed: tuple[SessionKey, SessionKey] | None = None
+    starting: bool = False
 
 
 class SessionResponse:
@@ -117,6 +120,7 @@ class SessionResponse:
                 if session is not None and session.pending_id is not None:
                     # Under its new id the session is lost unless the client hears of it. Who is
                     # cancelled waits neither for the store nor for anybody who does not read.
+                    self.pending.starting = True
                     return unbroken(self._start_renamed(message, connection, forward))
                 return self._start(message, forward)
             session.tellable = False  # a session was used, and there is no more to tell
@@ -134,16 +138,20 @@ class SessionResponse:
     async def _start_renamed(
         self, message: Message, connection: HTTPConnection, forward: Send
     ) -> None:
+        pending = self.pending
         try:
-            await self._rename()
-        except StoreUnavailable as error:
-            await self._answer(connection, error, forward)
-            return
-        try:
-            await self._start(message, forward)
+            try:
+                await self._rename()
+            except StoreUnavailable as error:
+                await self._answer(connection, error, forward)
+            else:
+                await self._start(message, forward)
+        except BaseException:
+            await self._undo(pending)
+            raise
         finally:
-            if self.pending.renamed is not None:
-                await self.provider.tell_renamed(*self.pending.renamed)
+            if pending.renamed is not None:
+                await self.provider.tell_renamed(*pending.renamed)
 
     async def _rename(self) -> None:
         """Give the session the id that it asked for, unless it is not this client's any more."""
@@ -156,29 +164,61 @@ class SessionResponse:
             pending.renamed = before, session.record.key
 
     async def _start(self, message: Message, forward: Send) -> None:
-        _add_headers(message, self._news(), self.provider.issuer)
-        await forward(message)
+        lost = await self._is_lost()
+        # From here on nobody logs in, and nothing waits, until what there is to tell is on its way.
         self.started = True
-        if self.session is not None:
-            self.session.tellable = False
-        for key in self._pending.replaced if self._pending is not None else ():
-            await self.end(key, "replaced")
+        _add_headers(message, () if lost else self._news(), self.provider.issuer)
+        session, pending = self.session, self._pending
+        if session is not None:
+            session.tellable = False
+        replaced = () if pending is None else pending.replaced
+        try:
+            await forward(message)
+        except BaseException:
+            self.started = False
+            raise
+        await self.end(replaced, "replaced")
+
+    async def _is_lost(self) -> bool:
+        """Whether the session has ended or moved on while this request was answered.
+
+        Then the client may have better tokens by now, which those of this request must not replace.
+        """
+        session = self.session
+        if session is None or session.destroyed or session.moved:
+            return False
+        store, key, now = self.provider.store, session.record.key, self.provider.clock()
+        if store.version(key, now) is not None:
+            return False
+        try:
+            found = await store.load(key, now=now, renew_interval=None)
+        except StoreUnavailable:
+            return False
+        return found is None and self.session is session
 
     async def undo(self) -> None:
         """End the sessions of logins that no response has brought to the client."""
-        for key in self._pending.created if self._pending is not None else ():
-            await self.end(key, "undone")
+        pending = self._pending
+        if pending is not None and not pending.starting:
+            await self._undo(pending)
 
-    async def end(self, key: SessionKey, reason: EndReason) -> None:
-        """End a session, come what may."""
-        # The client may be gone and this task cancelled: the store must hear of it all the same.
-        await unbroken(self._end_or_log(key, reason))
+    async def _undo(self, pending: Pending) -> None:
+        created, pending.created = pending.created, ()
+        await self.end(created, "undone")
 
-    async def _end_or_log(self, key: SessionKey, reason: EndReason) -> None:
-        try:
-            await self.provider.end(key, reason=reason)
-        except Exception:
-            logger.exception("A session that was %s could not be ended; it will expire.", reason)
+    async def end(self, keys: Sequence[SessionKey], reason: EndReason) -> None:
+        """End sessions, come what may."""
+        if keys:
+            # The client may be gone, this task cancelled: the store must hear of it all the same.
+            await unbroken(self._end_or_log(keys, reason))
+
+    async def _end_or_log(self, keys: Sequence[SessionKey], reason: EndReason) -> None:
+        for key in keys:
+            try:
+                await self.provider.end(key, reason=reason)
+            except Exception:
+                told = "A session that was %s could not be ended; it will expire."
+                logger.exception(told, reason)
 
     def _news(self) -> Sequence[tuple[bytes, bytes]]:
         """Return the headers that tell the client, with a token for what has changed."""
@@ -214,6 +254,7 @@ class SessionResponse:
         assert response is not None  # noqa: S101 - an HTTP request gets a response
         self.started = True
         self.forward = _drop
+        await self._undo(self.pending)
         await response(connection.scope, connection.receive, forward)
 
 
