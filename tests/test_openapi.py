@@ -338,11 +338,13 @@ def test_a_carrier_of_ones_own():
     class Mine(HeaderCarrier):
         security_schemes: ClassVar = {}
 
-    app = FastAPI()
-    setup_sessions(app, SessionSettings(env="test"), carrier=Mine())
+    app, settings = FastAPI(), SessionSettings(env="test", refresh=True)
+    setup_sessions(app, settings, carrier=Mine(), refresh_carrier=Mine("X-Mine"))
     app.include_router(ROUTES)
+    app.include_router(session_router("refresh"))
     schema = description(app)
     assert security(schema, "/current") == [{"SessionToken": []}]
+    assert security(schema, "/refresh", "post") == [{"RefreshToken": []}]
     assert "401" in schema["paths"]["/current"]["get"]["responses"]
 
 

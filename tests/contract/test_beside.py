@@ -272,6 +272,42 @@ async def test_a_login_whose_new_id_is_not_to_be_had_is_undone(make_app, store, 
     assert (await provider.open(old)).user_id == "anna"
 
 
+async def test_a_response_brings_its_token_if_the_store_cannot_tell(make_app, store, monkeypatch):
+    """Claims were changed, and the token that says so is more likely good than not."""
+
+    async def away(*_arguments, **_options):
+        raise StoreUnavailable("The store is away.")
+
+    async def work(_request, session):
+        await session.update_claims(role="viewer")
+        monkeypatch.setattr(type(store), "load", away)
+
+    app, wire = served_by(make_app, store, work), Wire()
+    wire.go.set()
+    token = (await app.state.sessions.login("anna")).tokens.access
+    await serve(app, wire, "/", token)
+    assert wire.token not in (None, token)
+
+
+async def test_an_ended_session_is_looked_for_in_vain(make_app, store, monkeypatch):
+    """Where the store is away just then, the client is told what it would have been told."""
+
+    async def away(*_arguments, **_options):
+        raise StoreUnavailable("The store is away.")
+
+    async def work(_request, session):
+        await session.update_claims(role="viewer")
+        await app.state.sessions.revoke_user("anna")
+        monkeypatch.setattr(type(store), "load", away)
+
+    app, wire = served_by(make_app, store, work), Wire()
+    wire.go.set()
+    token = (await app.state.sessions.login("anna")).tokens.access
+    await serve(app, wire, "/", token)
+    assert wire.start["status"] == 200
+    assert wire.token not in (None, token)
+
+
 async def test_a_cancelled_request_leaves_none_of_its_logins(make_app, store):
     """Also of several, each of which takes a while to end."""
     come = asyncio.Event()
