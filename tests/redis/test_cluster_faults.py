@@ -27,7 +27,8 @@ USERS = 16
 @pytest.fixture(scope="module")
 def nodes(redis_folder):
     """A cluster that keeps what it has, and serves the slots that it has; each test repairs it."""
-    keeping = ("--appendonly", "yes", "--cluster-require-full-coverage", "no")
+    keeping = ("--appendonly", "yes", "--appendfsync", "always")  # killed, it has what it answered
+    keeping += ("--cluster-require-full-coverage", "no")
     keeping += ("--cluster-node-timeout", "1000")
     with cluster(redis_folder / "faults", *keeping) as nodes:
         yield nodes
