@@ -104,7 +104,8 @@ class ConnectionState(SessionResponse):
         self, connection: HTTPConnection, user_id: str, **options: Unpack[LoginOptions]
     ) -> Session:
         """Begin a new session and end the one the connection came with, both with the response."""
-        self._refuse_late("login_session()")
+        if self.started or self.forward is over:
+            raise _too_late("login_session()")
         self.touch(connection)
         provider = self.provider
         if provider.ambient:
@@ -116,7 +117,8 @@ class ConnectionState(SessionResponse):
         try:
             replacing = replaced[0] if replaced else None
             await provider.begin(login, replacing=replacing, since=self.began)
-            self._refuse_late("login_session()")
+            if self.started or self.forward is over:  # while it was stored
+                raise _too_late("login_session()")
         except BaseException:
             # Refused, cancelled, or stored with the reply lost: whichever it was, it is not.
             await self.end((key,), "undone")
@@ -136,7 +138,8 @@ class ConnectionState(SessionResponse):
             raise SessionUsageError(
                 "This application issues no refresh tokens; set MEMSESSION_REFRESH=true."
             )
-        self._refuse_late("renew_session()")
+        if self.started or self.forward is over:
+            raise _too_late("renew_session()")
         self.touch(connection)
         try:
             token = self._token(connection, self.provider.refresh_carrier)
@@ -251,19 +254,19 @@ class ConnectionState(SessionResponse):
         except CredentialConflict:  # nobody knows which is meant, and a login must still work
             return ()
 
-    def _refuse_late(self, call: str) -> None:
-        if self.started or self.forward is over:
-            raise SessionUsageError(
-                f"{call} was called after the response started or the request was over, when no "
-                "header can carry the token any more. Call it before returning the response, or "
-                "before websocket.accept()."
-            )
-
     def _adopt(self, session: Session) -> Session:
         session.tellable = not self.started
         self.session = session
         self.peeked = False
         return session
+
+
+def _too_late(call: str) -> SessionUsageError:
+    return SessionUsageError(
+        f"{call} was called after the response started or the request was over, when no header can "
+        "carry the token any more. Call it before returning the response, or before "
+        "websocket.accept()."
+    )
 
 
 def _device(scope: Scope) -> LoginOptions:

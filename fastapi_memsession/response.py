@@ -164,34 +164,36 @@ class SessionResponse:
             pending.renamed = before, session.record.key
 
     async def _start(self, message: Message, forward: Send) -> None:
-        lost = await self._is_lost()
+        session, provider = self.session, self.provider
+        lost = False
+        if session is not None:
+            key, now = session.record.key, provider.clock.now()
+            # Most are there, and a store that knows it without being asked spares the rest.
+            if provider.store.version(key, now) is None:
+                lost = await self._is_lost(session, key, now)
         # From here on nobody logs in, and nothing waits, until what there is to tell is on its way.
         self.started = True
-        _add_headers(message, () if lost else self._news(), self.provider.issuer)
-        session, pending = self.session, self._pending
-        if session is not None:
-            session.tellable = False
-        replaced = () if pending is None else pending.replaced
+        _add_headers(message, () if lost else self._news(), provider.issuer)
+        if self.session is not None:
+            self.session.tellable = False
+        replaced = () if self._pending is None else self._pending.replaced
         try:
             await forward(message)
         except BaseException:
             self.started = False
             raise
-        await self.end(replaced, "replaced")
+        if replaced:
+            await self.end(replaced, "replaced")
 
-    async def _is_lost(self) -> bool:
+    async def _is_lost(self, session: Session, key: SessionKey, now: float) -> bool:
         """Whether the session has ended or moved on while this request was answered.
 
         Then the client may have better tokens by now, which those of this request must not replace.
         """
-        session = self.session
-        if session is None or session.destroyed or session.moved:
-            return False
-        store, key, now = self.provider.store, session.record.key, self.provider.clock()
-        if store.version(key, now) is not None:
+        if session.destroyed or session.moved:
             return False
         try:
-            found = await store.load(key, now=now, renew_interval=None)
+            found = await self.provider.store.load(key, now=now, renew_interval=None)
         except StoreUnavailable:
             return False
         return found is None and self.session is session
