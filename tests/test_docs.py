@@ -66,6 +66,33 @@ def test_every_command_is_told(capsys):
     assert list(dict.fromkeys(re.findall(r"^\| `(\w+)", table, re.MULTILINE))) == known
 
 
+def application(text):
+    """Return the application that the first block of a text makes."""
+    names = {"__name__": "page"}
+    exec(compile(re.search(r"```python\n(.*?)```", text, re.DOTALL)[1], "a page", "exec"), names)
+    return names["app"]
+
+
+def test_a_guests_data_go_over_to_the_user():
+    """And those of a user go over to no other one."""
+    app = application(LIFE.partition("## A guest's data")[2])
+
+    @app.get("/cart")
+    async def cart(session: CurrentSession):
+        return {"user_id": session.user_id, "cart": await session.all()}
+
+    client = TestClient(app)
+    guest = {"Authorization": client.put("/cart/tea").headers["authorization"]}
+    assert client.get("/cart", headers=guest).json()["user_id"].startswith("guest:")
+    client.put("/cart/milk", headers=guest)
+    user = {"Authorization": client.post("/login", headers=guest).headers["authorization"]}
+    expected = {"user_id": "user_123", "cart": {"milk": 1, "tea": 1}}
+    assert client.get("/cart", headers=user).json() == expected
+    assert client.get("/cart", headers=guest).json()["reason"] == "replaced"
+    other = {"Authorization": client.post("/login", headers=user).headers["authorization"]}
+    assert client.get("/cart", headers=other).json()["cart"] == {}
+
+
 def public_errors():
     """Return each subclass of SessionError that has a name in the package."""
     found = [getattr(fastapi_memsession, name) for name in fastapi_memsession.__all__]
@@ -87,9 +114,7 @@ def test_every_error_is_told_with_its_answer(kind):
 
 def test_the_answer_in_ones_own_form():
     """Has the status and the headers of the usual one; a WebSocket is closed as usual."""
-    names = {"__name__": "page"}
-    exec(compile(re.search(r"```python\n(.*?)```", ERRORS, re.DOTALL)[1], "a page", "exec"), names)
-    app = names["app"]
+    app = application(ERRORS)
 
     @app.get("/profile")
     async def profile(session: CurrentSession): ...
