@@ -6,26 +6,22 @@
 import secrets
 import time
 from http import HTTPStatus
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
-from fastapi.security import APIKeyHeader
 from pydantic import BaseModel, ConfigDict, Field
 
 from example_app import chat
 from example_app.pages import headers_of, page_named
 from fastapi_memsession import (
-    Session,
+    CurrentSession,
     SessionProvider,
     SessionSettings,
     __version__,
-    get_optional_session,
     get_provider,
-    get_session,
     login_session,
-    logout_session,
     session_router,
     setup_sessions,
 )
@@ -80,45 +76,18 @@ class Profile(BaseModel):
 class Refusal(BaseModel):
     """Why a request was refused."""
 
-    detail: str
-    reason: str | None = Field(None, description="Of a session that has ended: why.")
+    detail: str = Field(examples=["Wrong username or password"])
 
 
-Responses = dict[int | str, dict[str, Any]]
-_WRONG_CREDENTIALS: Responses = {
-    HTTPStatus.UNAUTHORIZED: {
-        "model": Refusal,
-        "description": "Wrong username or password",
-        "content": {"application/json": {"example": {"detail": "Wrong username or password"}}},
-    }
-}
-_NO_SESSION: Responses = {
-    HTTPStatus.UNAUTHORIZED: {
-        "model": Refusal,
-        "description": "The request carries no token, or its session has ended",
-        "content": {
-            "application/json": {
-                "example": {"detail": "The session has ended", "reason": "revoked"}
-            }
-        },
-    }
-}
+router = APIRouter()
 
-# Only for the API docs: sessions themselves are described there anyway, refresh tokens are not.
-_docs_refresh_token = APIKeyHeader(
-    name="X-Refresh-Token",
-    scheme_name="Refresh token",
-    description="With `MEMSESSION_REFRESH=true`: the token from the `X-Refresh-Token` header that "
-    "`POST /login` and `POST /refresh` answer with. Leave it empty where it travels in a cookie.",
-    auto_error=False,
+
+@router.post(
+    "/login",
+    summary="Log in",
+    tags=["session"],
+    responses={401: {"model": Refusal, "description": "Wrong username or password"}},
 )
-_WITH_REFRESH_TOKEN = [Depends(_docs_refresh_token)]
-
-public = APIRouter(tags=["session"])
-private = APIRouter(responses=_NO_SESSION)
-
-
-@public.post("/login", summary="Log in", responses=_WRONG_CREDENTIALS)
 async def login(request: Request, credentials: Credentials) -> LoggedIn:
     """Begin a session. The response brings its tokens: in headers, cookies, or both."""
     if not _are_right(credentials):
@@ -139,8 +108,8 @@ async def login(request: Request, credentials: Credentials) -> LoggedIn:
     return LoggedIn(user_id=session.user_id)
 
 
-@private.get("/profile", summary="Show the session", tags=["session"])
-async def read_profile(session: Annotated[Session, Depends(get_session)]) -> Profile:
+@router.get("/profile", summary="Show the session", tags=["session"])
+async def read_profile(session: CurrentSession) -> Profile:
     """Return who is logged in, with the claims, the data of the session and the time left."""
     return Profile(
         user_id=session.user_id,
@@ -154,27 +123,14 @@ async def read_profile(session: Annotated[Session, Depends(get_session)]) -> Pro
     )
 
 
-@private.put("/settings", summary="Choose the settings", tags=["settings"])
-async def change_settings(
-    settings: Settings, session: Annotated[Session, Depends(get_session)]
-) -> Settings:
+@router.put("/settings", summary="Choose the settings", tags=["settings"])
+async def change_settings(settings: Settings, session: CurrentSession) -> Settings:
     """Store the settings in the session, where they stay until it ends."""
     await session.set("theme", settings.theme)
     return settings
 
 
-@public.post(
-    "/logout",
-    summary="Log out",
-    status_code=HTTPStatus.NO_CONTENT,
-    dependencies=[Depends(get_optional_session), *_WITH_REFRESH_TOKEN],
-)
-async def logout(request: Request) -> None:
-    """End the session for everyone who holds a token of it, at once. Without one, do nothing."""
-    await logout_session(request)  # by the refresh token, if the other one has had its time
-
-
-@public.get("/", include_in_schema=False)
+@router.get("/", include_in_schema=False)
 async def read_page(provider: Annotated[SessionProvider, Depends(get_provider)]) -> HTMLResponse:
     """Return the page, telling it of a refresh cookie: its script cannot see whether there is."""
     carrier = provider.refresh_carrier
@@ -198,11 +154,9 @@ def create_app(settings: SessionSettings | None = None) -> FastAPI:
         exception_handlers={RequestValidationError: _answer_malformed},
     )
     setup_sessions(app, settings)
-    app.include_router(public)
-    app.include_router(session_router("refresh"), dependencies=_WITH_REFRESH_TOKEN)
-    app.include_router(private)
+    app.include_router(router)
     app.include_router(chat.router)
-    app.include_router(session_router("list", "revoke_others"))
+    app.include_router(session_router("refresh", "logout", "list", "revoke_others"))
     return app
 
 

@@ -31,7 +31,10 @@ class GetSession(SessionScheme):
 
 
 class GetOptionalSession(SessionScheme):
-    """Return the live session of this request or WebSocket, None without one."""
+    """Return the live session of this request or WebSocket, None without one.
+
+    Answers 400, 403 and 503 as `get_session` does.
+    """
 
     async def __call__(self, connection: HTTPConnection) -> Session | None:
         """See the class."""
@@ -108,24 +111,27 @@ async def login_session(
 ) -> Session:
     """Begin a session for a user whose identity you have checked; the response brings its token.
 
-    A new id is made in every case (ASVS 7.2.4). A session that the request came with ends when
-    the response starts. If the response never starts, the new session is undone and that one stays.
+    A new id is made in every case (ASVS 7.2.4). When the response starts, the request's session
+    ends; where none was opened before the login, every session whose tokens came. If the response
+    never starts, the new session is undone and the old ones stay.
 
     Args:
         connection: the Request or, before `accept()`, the WebSocket.
         user_id: who logged in; any text that is not empty.
-        claims: small read-only facts, signed into the token, which has at most 4096 bytes.
+        claims: small read-only facts, which the client can read: they are signed into the token,
+            which has at most 4096 bytes.
         data: first values of the session; they stay on the server.
-        expiration: idle expiration of this session, in seconds; default from the settings.
-        max_lifetime: absolute lifetime of this session, in seconds; at most that of the settings.
+        expiration: idle expiration of this session: seconds, or a timedelta; default from the
+            settings.
+        max_lifetime: longest life of this session: seconds, or a timedelta; default from the
+            settings, and at most that.
 
     Raises:
         SessionDataError: user id, claims or data cannot be stored.
         SessionTooLarge: token, cookie or data would be too large.
-        SessionUsageError: the response has started, or a time is out of range.
+        SessionUsageError: the response has started, the request is over, or a time is out of range.
         CrossOriginRefused: another origin's page tries to log a browser in.
         StoreUnavailable: the store cannot answer, or is full.
-
         SessionEnded: all sessions of this user were ended since the request began.
 
     Whatever is raised, no session was begun.

@@ -1,4 +1,4 @@
-"""By what a client that comes again is known, before any carrier reads its token.
+"""Knows a returning client by the bytes of its credential, before a carrier reads its token.
 
 A client sends the same credential with each request, letter by letter. Known here is where the
 carriers of this package look; one of your own, or a subclass, may look anywhere, and is asked.

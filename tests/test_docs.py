@@ -5,12 +5,27 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from fastapi import WebSocket
+from fastapi.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
 
-from fastapi_memsession import commands, errors, routes
+import fastapi_memsession
+from fastapi_memsession import (
+    CurrentSession,
+    OptionalSession,
+    SessionEnded,
+    SessionError,
+    StoreUnavailable,
+    answers,
+    commands,
+    errors,
+    routes,
+)
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 LIFE = (ROOT / "docs" / "life-of-a-session.md").read_text()
+ERRORS = (ROOT / "docs" / "errors.md").read_text()
 
 
 BLOCKS = [
@@ -49,3 +64,72 @@ def test_every_command_is_told(capsys):
         commands.main(["--help"])
     known = re.findall(r"^    (\w+) ", capsys.readouterr().out, re.MULTILINE)
     assert list(dict.fromkeys(re.findall(r"^\| `(\w+)", table, re.MULTILINE))) == known
+
+
+def application(text):
+    """Return the application that the first block of a text makes."""
+    names = {"__name__": "page"}
+    exec(compile(re.search(r"```python\n(.*?)```", text, re.DOTALL)[1], "a page", "exec"), names)
+    return names["app"]
+
+
+def test_a_guests_data_go_over_to_the_user():
+    """And those of a user go over to no other one."""
+    app = application(LIFE.partition("## A guest's data")[2])
+
+    @app.get("/cart")
+    async def cart(session: CurrentSession):
+        return {"user_id": session.user_id, "cart": await session.all()}
+
+    client = TestClient(app)
+    guest = {"Authorization": client.put("/cart/tea").headers["authorization"]}
+    assert client.get("/cart", headers=guest).json()["user_id"].startswith("guest:")
+    client.put("/cart/milk", headers=guest)
+    user = {"Authorization": client.post("/login", headers=guest).headers["authorization"]}
+    expected = {"user_id": "user_123", "cart": {"milk": 1, "tea": 1}}
+    assert client.get("/cart", headers=user).json() == expected
+    assert client.get("/cart", headers=guest).json()["reason"] == "replaced"
+    other = {"Authorization": client.post("/login", headers=user).headers["authorization"]}
+    assert client.get("/cart", headers=other).json()["cart"] == {}
+
+
+def public_errors():
+    """Return each subclass of SessionError that has a name in the package."""
+    found = [getattr(fastapi_memsession, name) for name in fastapi_memsession.__all__]
+    kinds = [each for each in found if isinstance(each, type)]
+    return [each for each in kinds if issubclass(each, SessionError) and each is not SessionError]
+
+
+@pytest.mark.parametrize("kind", public_errors(), ids=lambda kind: kind.__name__)
+def test_every_error_is_told_with_its_answer(kind):
+    """Its status and the code that closes a WebSocket, or that it has none."""
+    row = re.search(rf"^\| `{kind.__name__}` \|.*$", ERRORS, re.MULTILINE)[0]
+    cells = [cell.strip() for cell in row.split("|")[1:-1]]
+    status = answers._nearest(answers._STATUS, kind.__new__(kind), None)
+    assert cells[2] == (str(status.value) if status else "none")
+    code = 1013 if issubclass(kind, StoreUnavailable) else 1008
+    assert cells[4] == (str(code) if status else "")
+    assert ("Retry-After" in cells[3]) == issubclass(kind, StoreUnavailable)
+
+
+def test_the_answer_in_ones_own_form():
+    """Has the status and the headers of the usual one; a WebSocket is closed as usual."""
+    app = application(ERRORS)
+
+    @app.get("/profile")
+    async def profile(session: CurrentSession): ...
+
+    @app.websocket("/socket")
+    async def socket(websocket: WebSocket, session: OptionalSession):
+        await websocket.accept()
+        raise SessionEnded("revoked")
+
+    client = TestClient(app)
+    answer = client.get("/profile")
+    assert answer.status_code == 401
+    assert answer.json() == {"error": "NotAuthenticated", "detail": "Not authenticated"}
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
+    assert answer.headers["Cache-Control"] == "no-store"
+    with client.websocket_connect("/socket") as opened, pytest.raises(WebSocketDisconnect) as end:
+        opened.receive_text()
+    assert (end.value.code, end.value.reason) == (1008, "The session has ended: revoked")

@@ -102,7 +102,7 @@ class SessionStore(Protocol):
         With `limit_per_user`, the user's oldest live sessions make room for it. Returns the ids
         of the sessions that were ended so. A session that the new one is `replacing` is about to
         be ended by the caller: it is left alone, and counts as gone. `since` is when the login
-        began, if it may be stopped: by a `delete_user` later than that.
+        began: a `delete_user` after that stops it, for `LOGIN_SECONDS`. With None nothing does.
 
         Raises:
             SessionEnded: all sessions of the user were ended meanwhile; nothing was changed.

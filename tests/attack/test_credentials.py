@@ -45,12 +45,24 @@ CONFLICTS = {
 
 
 @pytest.mark.parametrize(("carrier", "headers"), CONFLICTS.values(), ids=CONFLICTS, scope="module")
-@pytest.mark.parametrize("request_", [PROFILE, LOGOUT, SETTINGS])
+@pytest.mark.parametrize("request_", [PROFILE, SETTINGS])
 def test_credentials_that_disagree(server, headers, request_):
     """Are refused, and neither session is touched: nobody knows which was meant."""
     one, other = server.log_in(), server.log_in()
     assert server.status(request_, *headers(server, one, other)) == 400
     assert [server.theme(each.access) for each in (one, other)] == ["light", "light"]
+
+
+@pytest.mark.parametrize(("carrier", "headers"), CONFLICTS.values(), ids=CONFLICTS, scope="module")
+def test_a_logout_with_credentials_that_disagree(server, headers):
+    """By one carrier is refused; by two it ends each session that it came with."""
+    one, other = server.log_in(), server.log_in()
+    sent = headers(server, one, other)
+    both = server.carrier == "header,cookie"
+    assert server.status(LOGOUT, *sent) == (204 if both else 400)
+    for each in (one, other):
+        ended = both and any(each.access in value for _, value in sent)
+        assert server.status(PROFILE, *server.sent(each.access)) == (401 if ended else 200)
 
 
 @carried_by("header", "cookie")

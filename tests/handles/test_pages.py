@@ -19,8 +19,8 @@ def test_the_application_in_threads_runs_as_printed():
     """From login to logout; two seats are booked twice."""
     client = application("endpoints-in-threads.md")
     right = {"username": "admin", "password": "123456"}
-    assert client.post("/login", params=right | {"password": "x"}).status_code == 401
-    headers = {"Authorization": client.post("/login", params=right).headers["authorization"]}
+    assert client.post("/login", json=right | {"password": "x"}).status_code == 401
+    headers = {"Authorization": client.post("/login", json=right).headers["authorization"]}
     assert client.get("/profile", headers=headers).json() == {"user_id": "user_123", "visits": 1}
     booked = [client.post("/book", headers=headers).status_code for _ in range(3)]
     assert booked == [200, 200, 409]
