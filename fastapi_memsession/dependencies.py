@@ -111,9 +111,9 @@ async def login_session(
 ) -> Session:
     """Begin a session for a user whose identity you have checked; the response brings its token.
 
-    A new id is made in every case (ASVS 7.2.4). When the response starts, the request's session
-    ends; where none was opened before the login, every session whose tokens came. If the response
-    never starts, the new session is undone and the old ones stay.
+    A new id is made in every case (ASVS 7.2.4). When the response starts, every session ends whose
+    tokens came with the request. If it never starts, the new session is undone and the old ones
+    stay.
 
     Args:
         connection: the Request or, before `accept()`, the WebSocket.

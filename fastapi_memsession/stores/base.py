@@ -247,8 +247,7 @@ class SessionStore(Protocol):
     ) -> list[str]:
         """End all sessions of a user but `keep`. Returns the ids that were live.
 
-        Logins of the user that are under way are stopped, if they began before `now` and at most
-        `LOGIN_SECONDS` ago: see `create`.
+        Logins of the user that began before `now` are stopped for `LOGIN_SECONDS`: see `create`.
         """
         ...
 
