@@ -7,7 +7,6 @@ a login, a renewal, a new id or a logout must tell the client is left to the res
 from typing import Unpack
 
 from starlette.requests import HTTPConnection
-from starlette.types import Scope
 
 from fastapi_memsession.carriers import Credential, TokenCarrier
 from fastapi_memsession.errors import (
@@ -18,7 +17,7 @@ from fastapi_memsession.errors import (
     SessionError,
     SessionUsageError,
 )
-from fastapi_memsession.logins import LoginOptions
+from fastapi_memsession.logins import LoginOptions, device_of
 from fastapi_memsession.origins import SAFE_METHODS, refuse_cross_origin
 from fastapi_memsession.records import SessionKey
 from fastapi_memsession.response import SessionResponse, over
@@ -110,7 +109,7 @@ class ConnectionState(SessionResponse):
         if provider.ambient:
             await self._refuse_other_origins(connection)
         replaced = self._current_keys(connection)
-        options.update(_device(connection.scope))
+        options.update(device_of(connection.scope))
         login = provider.prepare_login(user_id, **options)
         key = login.session.record.key
         try:
@@ -132,19 +131,26 @@ class ConnectionState(SessionResponse):
 
         Needs no undoing: until the next pair is used, the same token buys it again.
         """
-        if self.provider.refresh_carrier is None:
+        provider = self.provider
+        if provider.refresh_carrier is None:
             raise SessionUsageError(
                 "This application issues no refresh tokens; set MEMSESSION_REFRESH=true."
             )
         self._refuse_late("renew_session()")
         self.touch(connection)
         try:
-            token = self._token(connection, self.provider.refresh_carrier)
+            token = self._token(connection, provider.refresh_carrier)
             if token is None:
                 raise NotAuthenticated("The request carries no refresh token; log in first.")
-            login = await self.provider.renew(token)
+            keys = self._keys(connection)
+            # One is over: late responses and idle tabs leave its tokens beside those of the other.
+            if len(keys) > 1 and len(await provider.living(keys)) > 1:
+                raise CredentialConflict(
+                    "The request carries tokens of two sessions; log in again."
+                )
+            login = await provider.renew(token)
         except SessionError as error:
-            await self.provider.events.refused(error)
+            await provider.events.refused(error)
             raise
         self.pending.headers = login.headers
         session = self.session
@@ -264,17 +270,6 @@ class ConnectionState(SessionResponse):
         self.session = session
         self.peeked = False
         return session
-
-
-def _device(scope: Scope) -> LoginOptions:
-    """Return what a client calls itself, and where it comes from."""
-    agent: str | None = None
-    for name, value in scope["headers"]:
-        if name == b"user-agent":
-            agent = value.decode("latin-1")
-            break
-    client = scope.get("client")
-    return {"user_agent": agent, "address": client[0] if client else None}
 
 
 def state_of(connection: HTTPConnection) -> ConnectionState:

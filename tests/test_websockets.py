@@ -247,9 +247,10 @@ def offering(make_app):
 
 def test_an_access_token_among_the_subprotocols_is_no_refresh_token(offering):
     """It does not disagree with the one in the header for those."""
-    client, token = offering
-    headers = {"X-Refresh-Token": client.post("/login").headers["x-refresh-token"]}
-    offered = ["memsession.bearer", token]
+    client, _ = offering
+    brought = client.post("/login").headers
+    headers = {"X-Refresh-Token": brought["x-refresh-token"]}
+    offered = ["memsession.bearer", brought["authorization"].removeprefix("Bearer ")]
     with client.websocket_connect("/renew", subprotocols=offered, headers=headers) as socket:
         assert socket.receive_text() == "anna"
 
