@@ -138,6 +138,8 @@ class ConnectionState(SessionResponse):
             )
         self._refuse_late("renew_session()")
         self.touch(connection)
+        if provider.ambient:
+            await self._refuse_other_origins(connection)
         try:
             token = self._token(connection, provider.refresh_carrier)
             if token is None:
