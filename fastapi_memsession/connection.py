@@ -116,9 +116,12 @@ class ConnectionState(SessionResponse):
             replacing = replaced[0] if replaced else None
             await provider.begin(login, replacing=replacing, since=self.began)
             self._refuse_late("login_session()")
-        except BaseException:
+        except BaseException as error:
             # Refused, cancelled, or stored with the reply lost: whichever it was, it is not.
             await self.end((key,), "undone")
+            if isinstance(error, SessionEnded):
+                error.user_id = user_id  # which the store does not say
+                await provider.events.refused(error)
             raise
         pending = self.pending
         pending.created += (key,)
@@ -178,8 +181,9 @@ class ConnectionState(SessionResponse):
         try:
             for key in self._keys(connection):
                 ended = await self.provider.end(key, reason="logout") or ended
-        except CredentialConflict:  # nobody knows which is meant; the client is to have neither
+        except CredentialConflict as error:  # nobody knows which; the client is to have neither
             self.pending.forget = True
+            await self.provider.events.refused(error)
             raise
         self.pending.forget = True
         return ended

@@ -71,6 +71,8 @@ def test_refusals_are_told(make_client):
     twice = {"Cookie": "session_token=a; session_token=b"}
     client.client.get("/profile", headers=twice)
     assert told(seen) == [("refused", None, "conflict")]
+    client.client.post("/logout", headers=twice)
+    assert told(seen) == [("refused", None, "conflict")]
 
 
 def test_a_refusal_says_which_session(client, caplog):
