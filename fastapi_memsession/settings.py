@@ -161,11 +161,13 @@ class SessionSettings(BaseSettings):
         """Return a cookie's name as browsers see it.
 
         With the prefix `__Host-` wherever a browser would accept it: it then also guarantees
-        that no sibling domain and no plain-HTTP page planted the cookie (RFC 6265bis 4.1.3.2).
+        that no sibling domain and no plain-HTTP page planted the cookie (RFC 6265bis 4.1.3.2);
+        else with `__Secure-`, which guarantees the latter (4.1.3.1).
         """
-        may = self.secure_cookie and self.cookie_path == "/" and self.cookie_domain is None
-        plain = not name.startswith(("__Host-", "__Secure-"))
-        return f"__Host-{name}" if may and plain else name
+        if not self.secure_cookie or name.startswith(("__Host-", "__Secure-")):
+            return name
+        host_only = self.cookie_path == "/" and self.cookie_domain is None
+        return f"__Host-{name}" if host_only else f"__Secure-{name}"
 
     @model_validator(mode="after")
     def _refuse_what_cannot_work(self) -> Self:

@@ -272,14 +272,15 @@ def test_no_secret_is_told():
     [
         ({}, "session_token"),
         ({"cookie_secure": True}, "__Host-session_token"),
-        ({"cookie_secure": True, "cookie_path": "/app"}, "session_token"),
-        ({"cookie_secure": True, "cookie_domain": "a.example"}, "session_token"),
+        ({"cookie_secure": True, "cookie_path": "/app"}, "__Secure-session_token"),
+        ({"cookie_secure": True, "cookie_domain": "a.example"}, "__Secure-session_token"),
+        ({"cookie_path": "/app"}, "session_token"),
         ({"cookie_secure": True, "cookie_name": "__Host-x"}, "__Host-x"),
         ({"cookie_secure": True, "cookie_name": "__Secure-x"}, "__Secure-x"),
     ],
 )
 def test_the_cookie_is_host_bound_where_it_may(values, name):
-    """A browser refuses the prefix anywhere else (RFC 6265bis)."""
+    """A browser refuses the prefix anywhere else; one for HTTPS goes wherever that is."""
     assert SessionSettings(**values).wire_cookie_name == name
 
 
