@@ -199,6 +199,8 @@ def test_production_lists_all_that_is_unsafe(setenv):
         ({"refresh_grace": -1}, "REFRESH_GRACE must not be less"),
         ({"refresh_header_name": "authorization"}, "needs a header of its own"),
         ({"refresh_cookie_name": "session_token"}, "needs a cookie of its own"),
+        ({**SAFE, "cookie_name": "a", "refresh_cookie_name": "__Host-a"}, "a cookie of its own"),
+        ({**SAFE, "refresh_cookie_name": "__Host-session_token"}, "a cookie of its own"),
         ({"jwt_previous_keys": [KEY, "short"]}, "5 bytes, HS256 needs"),
         ({"jwt_key": "\udcff" * 32}, "not UTF-8"),
         ({"jwt_key": "ssh-rsa " + "A" * 40}, "holds a key file"),
