@@ -101,10 +101,26 @@ def test_previous_keys_may_be_separated_by_commas(setenv):
     assert [key.get_secret_value() for key in settings.jwt_previous_keys] == [f"{KEY}1", f"{KEY}2"]
 
 
-def test_env_is_read_from_both_names(setenv):
-    """The prefixed one wins."""
-    assert setenv(ENV="test").env == "test"
-    assert setenv(ENV="test", MEMSESSION_ENV="development").env == "development"
+@pytest.mark.parametrize(
+    ("variables", "dotenv"),
+    [
+        ({"ENV": "test"}, ""),
+        ({}, "ENV=test"),
+        ({"Env": "test"}, "ENV=development"),
+        ({"ENV": ""}, "ENV=test\nMEMSESSION_ENV="),
+        ({"ENV": "development", "MEMSESSION_ENV": "test"}, ""),
+        ({"ENV": "development"}, "MEMSESSION_ENV=test"),
+        ({"MEMSESSION_ENV": "test"}, "ENV=development"),
+        ({"MEMSESSION_ENV": "test"}, "MEMSESSION_ENV=development"),
+        ({"ENV": "prod"}, "ENV=prod\nMEMSESSION_ENV=test"),
+    ],
+)
+def test_env_is_read_from_both_names(setenv, monkeypatch, tmp_path, variables, dotenv):
+    """The prefixed one wins, wherever either stands: a plain one may be somebody else's."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text(dotenv)
+    assert setenv(**variables).env == "test"
+    assert SessionSettings(env="production", jwt_key=KEY).env == "production"
 
 
 @pytest.mark.parametrize("name", ["ENV", "MEMSESSION_ENV"])
