@@ -31,6 +31,7 @@ from fastapi_memsession.spellings import (
     Carriers,
     Duration,
     Environment,
+    Key,
     Keys,
     Name,
     Origins,
@@ -64,8 +65,9 @@ class SessionSettings(BaseSettings):
     provider: Literal["auto", "memory", "redis"] = "auto"
     """Where sessions are kept; `auto` is redis in production, memory otherwise."""
 
-    jwt_key: SecretStr | None = None
-    """Signs tokens; at least 32 bytes. Missing: random per process, refused in production."""
+    jwt_key: Key | None = None
+    """Signs tokens; at least 32 bytes, blanks around it left out. Missing: random per process,
+    refused in production."""
     jwt_previous_keys: Keys = ()
     """Keys that still verify and never sign. JSON list, or separated by commas."""
     jwt_algorithm: Literal["HS256", "HS384", "HS512"] = "HS256"

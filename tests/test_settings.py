@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from pydantic import SecretStr
 
 from fastapi_memsession import SessionSettings, SettingsError
 from tests.conftest import KEY
@@ -99,6 +100,20 @@ def test_previous_keys_may_be_separated_by_commas(setenv):
     """As people write lists into the environment."""
     settings = setenv(MEMSESSION_JWT_PREVIOUS_KEYS=f"{KEY}1,{KEY}2")
     assert [key.get_secret_value() for key in settings.jwt_previous_keys] == [f"{KEY}1", f"{KEY}2"]
+
+
+@pytest.mark.parametrize("spelled", [str, SecretStr])
+def test_blanks_around_a_key_are_no_part_of_it(setenv, spelled):
+    """A file of a secret ends in a newline; or the key would be another one as a previous key."""
+    argument = spelled(f" {KEY}\n")
+    read = [
+        SessionSettings(jwt_key=argument, jwt_previous_keys=[argument]),
+        setenv(MEMSESSION_JWT_KEY=f"{KEY}\n", MEMSESSION_JWT_PREVIOUS_KEYS=f"\t{KEY}\n"),
+        setenv(MEMSESSION_JWT_PREVIOUS_KEYS=f'["{KEY}\\n"]\n'),
+    ]
+    for settings in read:
+        keys = [settings.jwt_key, *settings.jwt_previous_keys]
+        assert [key.get_secret_value() for key in keys] == [KEY, KEY]
 
 
 @pytest.mark.parametrize(
