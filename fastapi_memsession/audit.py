@@ -148,9 +148,9 @@ def _cookies(settings: "SessionSettings") -> Iterator[Finding]:
         )
     if settings.secure_cookie and not settings.wire_cookie_name.startswith("__Host-"):
         yield _note(
-            "COOKIE_NAME goes out without the prefix __Host-, so that a sibling domain can plant "
-            f"the cookie (ASVS 3.3.1); unset {PREFIX}COOKIE_PATH and {PREFIX}COOKIE_DOMAIN if "
-            "the session is not shared among hosts",
+            "COOKIE_NAME goes out with the prefix __Secure-, not __Host-, so that a sibling domain "
+            f"can plant the cookie (ASVS 3.3.3); unset {PREFIX}COOKIE_PATH and "
+            f"{PREFIX}COOKIE_DOMAIN if the session is not shared among hosts",
         )
 
 

@@ -90,8 +90,11 @@ def _odd_names(settings: "SessionSettings") -> Iterator[str]:
             yield f"{name.upper()} cannot be {getattr(settings, name)}, which HTTP itself uses"
     if settings.refresh_header_name.lower() == settings.header_name.lower():
         yield f"REFRESH_HEADER_NAME is {PREFIX}HEADER_NAME; each token needs a header of its own"
-    if settings.refresh_cookie_name == settings.cookie_name:
-        yield f"REFRESH_COOKIE_NAME is {PREFIX}COOKIE_NAME; each token needs a cookie of its own"
+    if settings.wire_refresh_cookie_name == settings.wire_cookie_name:
+        yield (
+            f"REFRESH_COOKIE_NAME is {PREFIX}COOKIE_NAME, with the prefix that browsers see; each "
+            "token needs a cookie of its own"
+        )
 
 
 def _odd_cookies(settings: "SessionSettings") -> Iterator[str]:

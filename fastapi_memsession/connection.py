@@ -7,7 +7,6 @@ a login, a renewal, a new id or a logout must tell the client is left to the res
 from typing import Unpack
 
 from starlette.requests import HTTPConnection
-from starlette.types import Scope
 
 from fastapi_memsession.carriers import Credential, TokenCarrier
 from fastapi_memsession.errors import (
@@ -18,7 +17,7 @@ from fastapi_memsession.errors import (
     SessionError,
     SessionUsageError,
 )
-from fastapi_memsession.logins import LoginOptions
+from fastapi_memsession.logins import LoginOptions, device_of
 from fastapi_memsession.origins import SAFE_METHODS, refuse_cross_origin
 from fastapi_memsession.records import SessionKey
 from fastapi_memsession.response import SessionResponse, over
@@ -111,7 +110,7 @@ class ConnectionState(SessionResponse):
         if provider.ambient:
             await self._refuse_other_origins(connection)
         replaced = self._current_keys(connection)
-        options.update(_device(connection.scope))
+        options.update(device_of(connection.scope))
         login = provider.prepare_login(user_id, **options)
         key = login.session.record.key
         try:
@@ -119,9 +118,12 @@ class ConnectionState(SessionResponse):
             await provider.begin(login, replacing=replacing, since=self.began)
             if self.started or self.forward is over:  # while it was stored
                 raise _too_late("login_session()")
-        except BaseException:
+        except BaseException as error:
             # Refused, cancelled, or stored with the reply lost: whichever it was, it is not.
             await self.end((key,), "undone")
+            if isinstance(error, SessionEnded):
+                error.user_id = user_id  # which the store does not say
+                await provider.events.refused(error)
             raise
         pending = self.pending
         pending.created += (key,)
@@ -134,20 +136,29 @@ class ConnectionState(SessionResponse):
 
         Needs no undoing: until the next pair is used, the same token buys it again.
         """
-        if self.provider.refresh_carrier is None:
+        provider = self.provider
+        if provider.refresh_carrier is None:
             raise SessionUsageError(
                 "This application issues no refresh tokens; set MEMSESSION_REFRESH=true."
             )
         if self.started or self.forward is over:
             raise _too_late("renew_session()")
         self.touch(connection)
+        if provider.ambient:
+            await self._refuse_other_origins(connection)
         try:
-            token = self._token(connection, self.provider.refresh_carrier)
+            token = self._token(connection, provider.refresh_carrier)
             if token is None:
                 raise NotAuthenticated("The request carries no refresh token; log in first.")
-            login = await self.provider.renew(token)
+            keys = self._keys(connection)
+            # One is over: late responses and idle tabs leave its tokens beside those of the other.
+            if len(keys) > 1 and len(await provider.living(keys)) > 1:
+                raise CredentialConflict(
+                    "The request carries tokens of two sessions; log in again."
+                )
+            login = await provider.renew(token)
         except SessionError as error:
-            await self.provider.events.refused(error)
+            await provider.events.refused(error)
             raise
         self.pending.headers = login.headers
         session = self.session
@@ -173,8 +184,9 @@ class ConnectionState(SessionResponse):
         try:
             for key in self._keys(connection):
                 ended = await self.provider.end(key, reason="logout") or ended
-        except CredentialConflict:  # nobody knows which is meant; the client is to have neither
+        except CredentialConflict as error:  # nobody knows which; the client is to have neither
             self.pending.forget = True
+            await self.provider.events.refused(error)
             raise
         self.pending.forget = True
         return ended
@@ -245,14 +257,13 @@ class ConnectionState(SessionResponse):
         return list(dict.fromkeys(claims.key for claims in read if claims is not None))
 
     def _current_keys(self, connection: HTTPConnection) -> tuple[SessionKey, ...]:
-        if self.session is not None:
-            return (self.session.record.key,)
+        mine = () if self.session is None else (self.session.record.key,)
         if self.provider.refresh_carrier is None and self.provider.shown(connection.scope) == b"":
-            return ()  # as of most who log in
+            return mine  # as of most who log in
         try:
-            return tuple(self._keys(connection))
+            return tuple(dict.fromkeys((*mine, *self._keys(connection))))
         except CredentialConflict:  # nobody knows which is meant, and a login must still work
-            return ()
+            return mine
 
     def _adopt(self, session: Session) -> Session:
         session.tellable = not self.started
@@ -267,17 +278,6 @@ def _too_late(call: str) -> SessionUsageError:
         "carry the token any more. Call it before returning the response, or before "
         "websocket.accept()."
     )
-
-
-def _device(scope: Scope) -> LoginOptions:
-    """Return what a client calls itself, and where it comes from."""
-    agent: str | None = None
-    for name, value in scope["headers"]:
-        if name == b"user-agent":
-            agent = value.decode("latin-1")
-            break
-    client = scope.get("client")
-    return {"user_agent": agent, "address": client[0] if client else None}
 
 
 def state_of(connection: HTTPConnection) -> ConnectionState:

@@ -113,8 +113,10 @@ class CrossOriginRefused(SessionError):
     """
 
     def __init__(self, origin: str) -> None:
+        # A client may write anything there, and what is told stands in the log, too.
+        named = repr(origin) if origin else "an unnamed origin"
         super().__init__(
-            f"A cross-origin request from {origin or 'an unnamed origin'} was refused. If that "
+            f"A cross-origin request from {named} was refused. If that "
             "origin is yours, add it to MEMSESSION_TRUSTED_ORIGINS."
         )
         self.origin = origin

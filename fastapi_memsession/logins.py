@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from fastapi_memsession.errors import SessionDataError, SessionUsageError
 from fastapi_memsession.records import SessionRecord, new_session_id
@@ -60,6 +60,17 @@ def new_record(
     )
     check_size(record.data, settings.max_data_bytes)
     return record
+
+
+def device_of(scope: Mapping[str, Any]) -> LoginOptions:
+    """Return what the client of an ASGI scope calls itself, and where it comes from."""
+    agent: str | None = None
+    for name, value in scope["headers"]:
+        if name == b"user-agent":
+            agent = value.decode("latin-1")
+            break
+    client = scope.get("client")
+    return {"user_agent": agent, "address": client[0] if client else None}
 
 
 def changed_claims(claims: Mapping[str, str], changes: Mapping[str, str | None]) -> dict[str, str]:

@@ -5,6 +5,7 @@ keeps what came of it beside the store's version of the record; as long as that 
 time has run out, the answer is the same. A store that cannot tell without being asked has none.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from starlette.types import Scope
@@ -134,6 +135,11 @@ class Opening(Keeper):
             known.clear()
         until = min(claims.over_at, record.expires_at, record.unwritten_until(self.renew_seconds))
         known[shown] = Opened(record, claims, version, until)
+
+    async def living(self, keys: Iterable[SessionKey]) -> list[SessionKey]:
+        """Return which of these sessions live. A look that is no use, and extends nothing."""
+        load, now = self.store.load, self.clock()
+        return [key for key in keys if await load(key, now=now, renew_interval=None)]
 
     async def ended(self, key: SessionKey) -> SessionEnded:
         """Return the error for a session that is absent, with the reason if it is remembered."""

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
-    AliasChoices,
     Field,
     SecretStr,
     StringConstraints,
@@ -21,6 +20,8 @@ from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
     EnvSettingsSource,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
@@ -30,6 +31,7 @@ from fastapi_memsession.spellings import (
     Carriers,
     Duration,
     Environment,
+    Key,
     Keys,
     Name,
     Origins,
@@ -57,15 +59,15 @@ class SessionSettings(BaseSettings):
         populate_by_name=True,
     )
 
-    env: Environment = Field(
-        default="development", validation_alias=AliasChoices(f"{PREFIX}ENV", "ENV")
-    )
-    """What this process is for. Production refuses unsafe settings."""
+    env: Environment = "development"
+    """What this process is for; without it, a plain `ENV` says. Production refuses unsafe
+    settings."""
     provider: Literal["auto", "memory", "redis"] = "auto"
     """Where sessions are kept; `auto` is redis in production, memory otherwise."""
 
-    jwt_key: SecretStr | None = None
-    """Signs tokens; at least 32 bytes. Missing: random per process, refused in production."""
+    jwt_key: Key | None = None
+    """Signs tokens; at least 32 bytes, blanks around it left out. Missing: random per process,
+    refused in production."""
     jwt_previous_keys: Keys = ()
     """Keys that still verify and never sign. JSON list, or separated by commas."""
     jwt_algorithm: Literal["HS256", "HS384", "HS512"] = "HS256"
@@ -161,11 +163,28 @@ class SessionSettings(BaseSettings):
         """Return a cookie's name as browsers see it.
 
         With the prefix `__Host-` wherever a browser would accept it: it then also guarantees
-        that no sibling domain and no plain-HTTP page planted the cookie (RFC 6265bis 4.1.3.2).
+        that no sibling domain and no plain-HTTP page planted the cookie (RFC 6265bis 4.1.3.2);
+        else with `__Secure-`, which guarantees the latter (4.1.3.1).
         """
-        may = self.secure_cookie and self.cookie_path == "/" and self.cookie_domain is None
-        plain = not name.startswith(("__Host-", "__Secure-"))
-        return f"__Host-{name}" if may and plain else name
+        if not self.secure_cookie or name.startswith(("__Host-", "__Secure-")):
+            return name
+        host_only = self.cookie_path == "/" and self.cookie_domain is None
+        return f"__Host-{name}" if host_only else f"__Secure-{name}"
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], *sources: Any, **named: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Put a plain `ENV` behind ours, wherever either stands: it may be somebody else's."""
+        ours = super().settings_customise_sources(settings_cls, *sources, **named)
+        read: dict[str, str | None] = {}
+        for source in reversed(ours):
+            if isinstance(source, EnvSettingsSource):
+                read |= source.env_vars
+        if read.get(f"{PREFIX}ENV".lower()) or not read.get("env"):
+            return ours
+        # Not behind all others: older versions of pydantic-settings find it in `.env` as it is.
+        return (ours[0], InitSettingsSource(settings_cls, {"env": read["env"]}), *ours[1:])
 
     @model_validator(mode="after")
     def _refuse_what_cannot_work(self) -> Self:
@@ -178,7 +197,7 @@ class SessionSettings(BaseSettings):
         def __init__(self, **values: Any) -> None:
             faults = _unknown_names(type(self), values)
             try:
-                super().__init__(**_first(values))
+                super().__init__(**values)
             except ValidationError as error:
                 faults += _told_by(error)
             if faults:  # raised out here, it does not hold the other error, which holds the input
@@ -193,7 +212,7 @@ class _Unrefused(SessionSettings):
         return self
 
     def __init__(self, **values: Any) -> None:
-        BaseSettings.__init__(self, **_first(values))
+        BaseSettings.__init__(self, **values)
 
 
 def examine_settings(**values: Any) -> tuple[SessionSettings, list[str]]:
@@ -212,14 +231,6 @@ def examine_settings(**values: Any) -> tuple[SessionSettings, list[str]]:
                 values[name] = SessionSettings.model_fields[name].default
         else:
             return settings, told + problems_of(settings)
-
-
-def _first(values: dict[str, Any]) -> dict[str, Any]:
-    """Return arguments so that each goes before the environment.
-
-    Older versions of pydantic-settings let a variable go before a field that has another name.
-    """
-    return {f"{PREFIX}ENV" if name == "env" else name: value for name, value in values.items()}
 
 
 def _named_by(error: ValidationError) -> list[str]:

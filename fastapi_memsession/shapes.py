@@ -127,4 +127,6 @@ def _faults(error: ValidationError) -> dict[str, str]:
 
 
 def _listed(faults: Mapping[str, str]) -> str:
-    return ", ".join(f"{field or 'all of it'} ({fault})" for field, fault in faults.items())
+    # A field may be a key that some client chose, and what is told stands in the log, too.
+    named = ((repr(field)[1:-1] or "all of it", fault) for field, fault in faults.items())
+    return ", ".join(f"{field} ({fault})" for field, fault in named)

@@ -30,6 +30,12 @@ def _several(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()]
 
 
+def _stripped(value: object) -> object:
+    """Return a key without blanks at its ends: files of secrets end in a newline."""
+    text = value.get_secret_value() if isinstance(value, SecretStr) else value
+    return text.strip() if isinstance(text, str) else text
+
+
 def _carriers(value: object) -> object:
     if isinstance(value, str):
         names = [part.strip().lower() for part in value.split(",")]
@@ -58,6 +64,7 @@ Duration = Annotated[timedelta, WrapValidator(_duration)]
 
 Carriers = Annotated[Literal["header", "cookie", "header,cookie"], BeforeValidator(_carriers)]
 SameSite = Annotated[Literal["lax", "strict", "none"], BeforeValidator(_lower)]
-Keys = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_several)]
+Key = Annotated[SecretStr, BeforeValidator(_stripped)]
+Keys = Annotated[tuple[Key, ...], NoDecode, BeforeValidator(_several)]
 Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_several)]
 Name = Annotated[str, StringConstraints(min_length=1)]

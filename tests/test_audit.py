@@ -45,7 +45,7 @@ def test_the_strictest_settings_raise_none(carrier):
         ),
         ({"jwt_previous_keys": [KEY[::-1]]}, "note JWT_PREVIOUS_KEYS has keys that are still"),
         ({"carrier": "cookie", "cookie_samesite": "none"}, "warning COOKIE_SAMESITE is none"),
-        ({"carrier": "cookie", "cookie_domain": "a.example"}, "note COOKIE_NAME goes out without"),
+        ({"carrier": "cookie", "cookie_domain": "a.example"}, "note COOKIE_NAME goes out with"),
         ({"record_devices": True}, "note RECORD_DEVICES keeps"),
         ({"max_sessions_per_user": None}, "note MAX_SESSIONS_PER_USER is not set"),
         ({"trusted_origins": ["http://a.example"]}, "warning TRUSTED_ORIGINS is set and does"),

@@ -15,6 +15,7 @@ from fastapi_memsession import (
     OptionalSession,
     login_session,
     logout_session,
+    renew_session,
 )
 from fastapi_memsession.origins import refuse_cross_origin
 from tests.applications import client_of
@@ -59,6 +60,10 @@ def make_client(make_app, carrier, **more):
     @app.post("/logout")
     async def logout(request: Request):
         return await logout_session(request)
+
+    @app.post("/refresh")
+    async def refresh(request: Request):
+        await renew_session(request)
 
     @app.api_route("/n", methods=["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"])
     async def n(session: CurrentSession):
@@ -132,6 +137,19 @@ def test_another_origin_cannot_log_a_browser_in(make_app, carriers, headers):
     assert response.status_code == 403
     assert "set-cookie" not in response.headers
     assert asyncio.run(client.app.state.sessions.count()) == 0
+
+
+@pytest.mark.parametrize("headers", REFUSED)
+def test_another_origin_cannot_renew_by_a_token_of_its_own(make_app, headers):
+    """It can send one in a header where CORS allows: the answer would log the browser in."""
+    client = make_client(make_app, "header,cookie", refresh=True)
+    sent = {"X-Refresh-Token": client.post("/login").headers["x-refresh-token"]}
+    client.cookies.clear()
+    response = client.post("/refresh", headers={**sent, **headers})
+    assert response.status_code == 403
+    assert "set-cookie" not in response.headers
+    for accepted in ACCEPTED:
+        assert client.post("/refresh", headers={**sent, **accepted}).status_code == 200
 
 
 @with_cookies

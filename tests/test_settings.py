@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from pydantic import SecretStr
 
 from fastapi_memsession import SessionSettings, SettingsError
 from tests.conftest import KEY
@@ -101,10 +102,40 @@ def test_previous_keys_may_be_separated_by_commas(setenv):
     assert [key.get_secret_value() for key in settings.jwt_previous_keys] == [f"{KEY}1", f"{KEY}2"]
 
 
-def test_env_is_read_from_both_names(setenv):
-    """The prefixed one wins."""
-    assert setenv(ENV="test").env == "test"
-    assert setenv(ENV="test", MEMSESSION_ENV="development").env == "development"
+@pytest.mark.parametrize("spelled", [str, SecretStr])
+def test_blanks_around_a_key_are_no_part_of_it(setenv, spelled):
+    """A file of a secret ends in a newline; or the key would be another one as a previous key."""
+    argument = spelled(f" {KEY}\n")
+    read = [
+        SessionSettings(jwt_key=argument, jwt_previous_keys=[argument]),
+        setenv(MEMSESSION_JWT_KEY=f"{KEY}\n", MEMSESSION_JWT_PREVIOUS_KEYS=f"\t{KEY}\n"),
+        setenv(MEMSESSION_JWT_PREVIOUS_KEYS=f'["{KEY}\\n"]\n'),
+    ]
+    for settings in read:
+        keys = [settings.jwt_key, *settings.jwt_previous_keys]
+        assert [key.get_secret_value() for key in keys] == [KEY, KEY]
+
+
+@pytest.mark.parametrize(
+    ("variables", "dotenv"),
+    [
+        ({"ENV": "test"}, ""),
+        ({}, "ENV=test"),
+        ({"Env": "test"}, "ENV=development"),
+        ({"ENV": ""}, "ENV=test\nMEMSESSION_ENV="),
+        ({"ENV": "development", "MEMSESSION_ENV": "test"}, ""),
+        ({"ENV": "development"}, "MEMSESSION_ENV=test"),
+        ({"MEMSESSION_ENV": "test"}, "ENV=development"),
+        ({"MEMSESSION_ENV": "test"}, "MEMSESSION_ENV=development"),
+        ({"ENV": "prod"}, "ENV=prod\nMEMSESSION_ENV=test"),
+    ],
+)
+def test_env_is_read_from_both_names(setenv, monkeypatch, tmp_path, variables, dotenv):
+    """The prefixed one wins, wherever either stands: a plain one may be somebody else's."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text(dotenv)
+    assert setenv(**variables).env == "test"
+    assert SessionSettings(env="production", jwt_key=KEY).env == "production"
 
 
 @pytest.mark.parametrize("name", ["ENV", "MEMSESSION_ENV"])
@@ -199,6 +230,8 @@ def test_production_lists_all_that_is_unsafe(setenv):
         ({"refresh_grace": -1}, "REFRESH_GRACE must not be less"),
         ({"refresh_header_name": "authorization"}, "needs a header of its own"),
         ({"refresh_cookie_name": "session_token"}, "needs a cookie of its own"),
+        ({**SAFE, "cookie_name": "a", "refresh_cookie_name": "__Host-a"}, "a cookie of its own"),
+        ({**SAFE, "refresh_cookie_name": "__Host-session_token"}, "a cookie of its own"),
         ({"jwt_previous_keys": [KEY, "short"]}, "5 bytes, HS256 needs"),
         ({"jwt_key": "\udcff" * 32}, "not UTF-8"),
         ({"jwt_key": "ssh-rsa " + "A" * 40}, "holds a key file"),
@@ -272,14 +305,15 @@ def test_no_secret_is_told():
     [
         ({}, "session_token"),
         ({"cookie_secure": True}, "__Host-session_token"),
-        ({"cookie_secure": True, "cookie_path": "/app"}, "session_token"),
-        ({"cookie_secure": True, "cookie_domain": "a.example"}, "session_token"),
+        ({"cookie_secure": True, "cookie_path": "/app"}, "__Secure-session_token"),
+        ({"cookie_secure": True, "cookie_domain": "a.example"}, "__Secure-session_token"),
+        ({"cookie_path": "/app"}, "session_token"),
         ({"cookie_secure": True, "cookie_name": "__Host-x"}, "__Host-x"),
         ({"cookie_secure": True, "cookie_name": "__Secure-x"}, "__Secure-x"),
     ],
 )
 def test_the_cookie_is_host_bound_where_it_may(values, name):
-    """A browser refuses the prefix anywhere else (RFC 6265bis)."""
+    """A browser refuses the prefix anywhere else; one for HTTPS goes wherever that is."""
     assert SessionSettings(**values).wire_cookie_name == name
 
 

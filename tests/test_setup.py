@@ -38,9 +38,10 @@ def test_a_cookie_has_the_attributes_that_are_set(make_app):
     attributes = "Path=/app; SameSite=Strict; Domain=example.com; Secure"
     client = client_of(app)
     cookie = client.post("/").headers["set-cookie"]
-    assert cookie.startswith("sid=ey")
+    assert cookie.startswith("__Secure-sid=ey")
     assert cookie.endswith(f"; Max-Age=2592000; {attributes}")
-    assert client.post("/?end=1").headers["set-cookie"] == f"sid=; Max-Age=0; {attributes}"
+    gone = f"__Secure-sid=; Max-Age=0; {attributes}"
+    assert client.post("/?end=1").headers["set-cookie"] == gone
 
 
 def test_a_secure_cookie_is_host_bound_on_the_wire(make_app):

@@ -247,9 +247,10 @@ def offering(make_app):
 
 def test_an_access_token_among_the_subprotocols_is_no_refresh_token(offering):
     """It does not disagree with the one in the header for those."""
-    client, token = offering
-    headers = {"X-Refresh-Token": client.post("/login").headers["x-refresh-token"]}
-    offered = ["memsession.bearer", token]
+    client, _ = offering
+    brought = client.post("/login").headers
+    headers = {"X-Refresh-Token": brought["x-refresh-token"]}
+    offered = ["memsession.bearer", brought["authorization"].removeprefix("Bearer ")]
     with client.websocket_connect("/renew", subprotocols=offered, headers=headers) as socket:
         assert socket.receive_text() == "anna"
 
@@ -358,8 +359,30 @@ def test_a_long_reason_is_cut_between_characters(make_app, start):
     ):
         pytest.fail("accepted")
     assert caught.value.code == 1008
-    assert caught.value.reason.startswith(f"A cross-origin request from {start}")
+    assert caught.value.reason.startswith(f"A cross-origin request from '{start}")
     assert 122 <= len(caught.value.reason.encode()) <= 123
+
+
+def test_no_origin_writes_a_line_of_the_log(make_app, caplog):
+    """Whatever a client sends as one: control characters are escaped, here and for the client."""
+    caplog.set_level("INFO")
+    app = make_app(carrier="cookie")
+
+    @app.websocket("/")
+    async def socket(websocket: WebSocket, session: CurrentSession): ...
+
+    headers = {
+        "Origin": b"http://e\x85Session reused: user 'root'\x9b2J",
+        "Cookie": "session_token=a",
+    }
+    with (
+        pytest.raises(WebSocketDisconnect) as caught,
+        TestClient(app).websocket_connect("/", headers=headers),
+    ):
+        pytest.fail("accepted")
+    told = [caught.value.reason, *(record.getMessage() for record in caplog.records)]
+    assert any("\\x85Session reused" in text for text in told)
+    assert all(text.isprintable() for text in told)
 
 
 def test_a_handshake_that_is_answered_by_a_response_brings_our_headers(make_app):

@@ -36,7 +36,7 @@ def test_an_unsafe_request_of_another_origin(server, pair, request_):
     assert happened == [("refused", "cross_origin")] * len(REFUSED) + [("renewed", None)]
 
 
-@pytest.mark.parametrize("request_", [LOGIN, LOGOUT], ids=" ".join)
+@pytest.mark.parametrize("request_", [LOGIN, LOGOUT, REFRESH], ids=" ".join)
 def test_a_form_of_another_site(server, request_):
     """Brings no cookie of ours, and must not set or take one: the browser keeps the answer's."""
     with server.events() as happened:

@@ -108,18 +108,33 @@ async def test_a_late_login_that_was_evicted_brings_no_token(make):
     assert await profile(app, credential(first)) == "anna"
 
 
-async def test_a_login_ends_every_session_that_it_came_with(make_app, store):
-    """Tokens of two, which only a login and a logout take: no other response brings either."""
-    app = make_app(store=store, carrier="header,cookie")
+@pytest.mark.parametrize(
+    ("carrier", "values", "path"),
+    [
+        ("header,cookie", {}, "/login"),
+        ("cookie", {"refresh": True}, "/login"),
+        ("cookie", {"refresh": True}, "/login/again"),
+    ],
+)
+async def test_a_login_ends_every_session_that_it_came_with(make_app, store, carrier, values, path):
+    """Also one whose token came beside that of the session that the endpoint has opened."""
+    app = make_app(store=store, carrier=carrier, **values)
     add_login(app)
+
+    @app.post("/login/again")
+    async def login(request: Request, _session: CurrentSession):
+        await login_session(request, "anna")
+
     provider = app.state.sessions
     one, other = await provider.login("bert"), await provider.login("carl")
-    headers = {
-        "Authorization": f"Bearer {one.tokens.access}",
-        "Cookie": other.headers["set-cookie"].partition(";")[0],
-    }
+    if values:
+        tokens = f"session_token={one.tokens.access}; refresh_token={other.tokens.refresh}"
+        headers = {"Cookie": tokens}
+    else:
+        cookie = other.headers["set-cookie"].partition(";")[0]
+        headers = {"Authorization": f"Bearer {one.tokens.access}", "Cookie": cookie}
     async with calling(app) as client:
-        response = await client.post("/login", headers=headers)
+        response = await client.post(path, headers=headers)
     assert response.status_code == 200
     assert [len(await provider.list_sessions(user)) for user in ("anna", "bert", "carl")] == [
         1,

@@ -238,6 +238,18 @@ async def test_data_that_do_not_fit_are_told_by_field(session, again):
     assert await stored(again, session) == {"n": [1], "m": {}, "missing": 1}
 
 
+async def test_a_field_that_is_told_writes_no_line_of_the_log(session):
+    """A key may be what some client sent: control characters are escaped."""
+
+    class Closed(BaseModel):
+        model_config = {"extra": "forbid"}
+
+    await session.set("a\x85Session reused", 1)
+    with pytest.raises(SessionDataMismatch, match=r"a\\x85Session reused \(extra_forb") as caught:
+        await typed_session(session, Closed).data()
+    assert str(caught.value).isprintable()
+
+
 async def test_it_may_begin_anew(session, again):
     """What the caller made is written whole by the first save, and fits from then on."""
 

@@ -6,6 +6,8 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from httpx import Response
 
+from fastapi_memsession import SessionEvent
+
 ACCESS, REFRESH = "session_token", "refresh_token"
 
 
@@ -95,3 +97,17 @@ def cookies_of(response: Response) -> dict[str, str]:
     pairs = [line.partition(";")[0].partition("=") for line in lines]
     assert len({name for name, _, _ in pairs}) == len(pairs), "one cookie set twice"
     return {name: value for name, _, value in pairs}
+
+
+def watch(client: Client) -> list[SessionEvent]:
+    """Write every event down: half of them async."""
+    seen: list[SessionEvent] = []
+    client.app.state.sessions.subscribe(seen.append)
+    return seen
+
+
+def told(seen: list[SessionEvent]) -> list[tuple]:
+    """Return what was told since the last time."""
+    found = [(event.kind, event.user_id, event.reason) for event in seen]
+    seen.clear()
+    return found

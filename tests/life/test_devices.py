@@ -4,7 +4,7 @@ import pytest
 from fastapi import Request
 
 from fastapi_memsession import SessionEnded, login_session
-from tests.life.client import Tokens
+from tests.life.client import Tokens, told, watch
 
 PHONE = {"User-Agent": "Phone/1.0 \x7f"}
 
@@ -101,7 +101,7 @@ async def test_the_provider_ends_one_or_all(make_client):
 
 
 def test_logging_out_everywhere_stops_a_login_under_way(make_client, store, clock):
-    """Its password was looked at before, and may be the old one."""
+    """Its password was looked at before, and may be the old one; events hear of it."""
     client = make_client()
 
     @client.app.post("/slow-login")
@@ -111,9 +111,11 @@ def test_logging_out_everywhere_stops_a_login_under_way(make_client, store, cloc
         clock.advance(1)
         await login_session(request, "anna")
 
+    seen = watch(client)
     response = client.ask("POST", "/slow-login")
     assert (response.status_code, response.json()["reason"]) == (401, "revoked")
     assert client.tokens(response) == Tokens()
+    assert told(seen) == [("refused", "anna", "revoked")]
     assert client.profile(client.log_in())
 
 

@@ -2,22 +2,7 @@
 
 import logging
 
-from fastapi_memsession import SessionEvent
-from tests.life.client import Tokens
-
-
-def watch(client) -> list[SessionEvent]:
-    """Write every event down: half of them async."""
-    seen: list[SessionEvent] = []
-    client.app.state.sessions.subscribe(seen.append)
-    return seen
-
-
-def told(seen: list[SessionEvent]) -> list[tuple]:
-    """Return what was told since the last time."""
-    found = [(event.kind, event.user_id, event.reason) for event in seen]
-    seen.clear()
-    return found
+from tests.life.client import Tokens, told, watch
 
 
 def test_the_life_of_a_session_is_told(client):
@@ -85,6 +70,8 @@ def test_refusals_are_told(make_client):
     assert told(seen) == [("refused", None, "cross_origin")] * 3
     twice = {"Cookie": "session_token=a; session_token=b"}
     client.client.get("/profile", headers=twice)
+    assert told(seen) == [("refused", None, "conflict")]
+    client.client.post("/logout", headers=twice)
     assert told(seen) == [("refused", None, "conflict")]
 
 

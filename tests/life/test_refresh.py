@@ -14,7 +14,7 @@ from fastapi_memsession import (
     setup_sessions,
 )
 from tests.conftest import KEY
-from tests.life.client import REFRESH, Tokens, cookies_of
+from tests.life.client import REFRESH, Tokens, cookies_of, told, watch
 
 MINUTE, DAY = 60, 86_400
 ACCESS_LIFE = 15 * MINUTE
@@ -195,14 +195,15 @@ def test_renewing_gives_the_endpoint_the_session(client):
 
 
 def test_a_page_of_another_origin_cannot_renew(client):
-    """Where a browser would send the token by itself; the token is not used up."""
+    """Where the answer would set cookies, whichever way the token came; it is not used up."""
     tokens = client.log_in()
     headers = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
     response = client.ask("POST", "/refresh", tokens, headers=headers)
-    if client.carrier == "cookie":
+    if "cookie" in client.carrier:
         assert response.status_code == 403
         assert "evil.example" in response.json()["detail"]
-    else:  # a header credential comes first, which no other page can send
+        assert not cookies_of(response)
+    else:
         assert response.status_code == 200
     assert client.renew(tokens)
 
@@ -320,6 +321,39 @@ def test_logging_out_with_a_token_whose_time_is_over_ends_its_session(client):
     client.clock.advance(ACCESS_LIFE)
     assert client.ask("POST", "/logout", Tokens(access=tokens.access)).status_code == 204
     assert client.is_told("POST", "/refresh", tokens) == (401, "revoked")
+
+
+def test_a_refresh_token_of_another_session_is_refused_as_long_as_both_live(client):
+    """Planted by somebody, it would move the user into their account; neither session is used."""
+    anna, eve = client.log_in("anna"), client.log_in("eve")
+    seen = watch(client)
+    client.clock.advance(ACCESS_LIFE)
+    mixed = Tokens(anna.access, eve.refresh)
+    response = client.ask("POST", "/refresh", mixed)
+    assert response.status_code == 400
+    assert client.tokens(response) == Tokens()
+    assert told(seen) == [("refused", None, "conflict")]
+    assert client.log_in("anna", mixed)  # a login always works
+    for each in (anna, eve):
+        assert client.is_told("POST", "/refresh", each) == (401, "replaced")
+
+
+@pytest.mark.parametrize("over", ["/logout", "/regenerate", "/login/bert"])
+def test_an_access_token_of_a_session_that_is_over_is_in_nobodys_way(client, over):
+    """A late response, or a tab that slept, leaves it beside the refresh token of the next one."""
+    old = client.log_in()
+    response = client.ask("POST", over, old)
+    new = client.tokens(response) if response.content else client.log_in("bert")
+    renewed = client.tokens(client.ask("POST", "/refresh", Tokens(old.access, new.refresh)))
+    assert client.profile(renewed)
+
+
+def test_a_refresh_token_of_a_session_that_is_over_is_told_so(client):
+    """Also beside the access token of another that lives."""
+    old, new = client.log_in(), client.log_in()
+    client.ask("POST", "/logout", old)
+    assert client.is_told("POST", "/refresh", Tokens(new.access, old.refresh)) == (401, "revoked")
+    assert client.profile(new)
 
 
 def test_two_refresh_tokens_that_differ_are_refused(make_client):
