@@ -5,6 +5,7 @@ needs, which is in stores/base.py. Behind it, rooms in the order in which they m
 know of each other; none looks further down:
 
     errors.py         the SessionError tree
+    base64url.py      bytes as text, in tokens and ids
     clock.py          the time, as an application is told it
     checks.py         refuse settings that cannot work or are unsafe
     spellings.py      how settings are written in an environment

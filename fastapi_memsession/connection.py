@@ -127,7 +127,8 @@ class ConnectionState(SessionResponse):
             raise
         pending = self.pending
         pending.created += (key,)
-        pending.replaced += replaced
+        if replaced:
+            pending.replaced += replaced
         pending.headers = login.issue.headers
         return self._adopt(login.session)
 

@@ -136,7 +136,8 @@ async def login_session(
 
     Whatever is raised, no session was begun.
     """
-    return await state_of(connection).login(
+    state = connection.scope.get(SCOPE_KEY) or state_of(connection)
+    return await state.login(
         connection,
         user_id,
         claims=claims,

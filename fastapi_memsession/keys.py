@@ -1,9 +1,9 @@
 """A key that signs and verifies tokens. Knows no claims."""
 
 import hashlib
-from binascii import b2a_base64
 from hmac import compare_digest
 
+from fastapi_memsession.base64url import base64url
 from fastapi_memsession.checks import MIN_KEY_BYTES
 from fastapi_memsession.errors import SettingsError
 
@@ -15,8 +15,6 @@ except ImportError:  # pragma: no cover - the declared dependency has it; see th
         "python-jose is installed without its cryptography backend; "
         "run: pip install 'python-jose[cryptography]'"
     ) from None
-
-_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
 class SigningKey(CryptographyHMACKey):
@@ -56,8 +54,3 @@ class SigningKey(CryptographyHMACKey):
     def verify(self, msg: bytes, sig: bytes) -> bool:
         """Whether a message has this signature; how wrong it is does not show in the time."""
         return compare_digest(self.sign(msg), sig)
-
-
-def base64url(data: bytes) -> bytes:
-    """Encode as in a token: for URLs, and without padding (RFC 7515 section 2)."""
-    return b2a_base64(data, newline=False).translate(_URL_SAFE, b"=")

@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from fastapi_memsession.base64url import base64url
 from fastapi_memsession.errors import EndReason
 
 
 def new_session_id() -> str:
     """Make a session id: 256 random bits as 43 characters of base64url (ASVS 7.2.3)."""
-    return secrets.token_urlsafe(32)
+    return base64url(secrets.token_bytes(32)).decode()
 
 
 class SessionKey(NamedTuple):

@@ -15,13 +15,14 @@ from typing import Any
 from jose import jws
 from pydantic_core import to_json
 
+from fastapi_memsession.base64url import base64url
 from fastapi_memsession.errors import (
     InvalidToken,
     SessionDataError,
     SessionTooLarge,
     TokenExpired,
 )
-from fastapi_memsession.keys import SigningKey, base64url
+from fastapi_memsession.keys import SigningKey
 from fastapi_memsession.records import SessionKey, SessionRecord
 
 MAX_TOKEN_BYTES = 4096

@@ -13,7 +13,7 @@ HOUSE = Path(fastapi_memsession.__file__).parent
 
 # Each room may import from the rooms above it, never from its own floor's right or below.
 FLOORS = [
-    ["clock", "errors"],
+    ["base64url", "clock", "errors"],
     ["checks", "deadline", "records", "threads", "unbroken", "values"],
     ["spellings"],
     ["audit", "events", "keys", "settings", "shapes"],

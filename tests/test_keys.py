@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jose.backends.cryptography_backend import CryptographyHMACKey
 
-from fastapi_memsession.keys import SigningKey, base64url
+from fastapi_memsession.base64url import base64url
+from fastapi_memsession.keys import SigningKey
 
 HASHES = {"HS256": "sha256", "HS384": "sha384", "HS512": "sha512"}
 ALGORITHMS = st.sampled_from(sorted(HASHES))
