@@ -142,7 +142,7 @@ class NotPermitted(SessionError):
         session_id: str | None = None,
     ) -> None:
         super().__init__(message)
-        self.reason = reason
+        self.reason: Lack = reason
         self.max_age = max_age
         self.user_id = user_id
         self.session_id = session_id
