@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 PREFIX = "MEMSESSION_"
 MIN_KEY_BYTES = {"HS256": 32, "HS384": 48, "HS512": 64}  # RFC 7518 section 3.2
+KEY_BYTES = 64  # of a random key: enough for every algorithm
 MAKE_A_KEY = "python -m fastapi_memsession key"
 
 _FEW_CHARACTERS = 8  # a random key of 32 characters has more different ones than this

@@ -57,9 +57,10 @@ class NotAuthenticated(SessionError):
 
 
 class InvalidToken(NotAuthenticated):
-    """A token came that this application did not issue, or that has expired.
+    """A token came that does not verify.
 
-    One message for every cause, so that an attacker learns nothing from it.
+    One message for every cause, so that an attacker learns nothing from it; a genuine one that is
+    merely too old is TokenExpired.
     """
 
     def __init__(self) -> None:
