@@ -56,7 +56,7 @@ _DETAIL: dict[type[Exception], str] = {
 _POLICY_VIOLATION, _TRY_AGAIN_LATER = 1008, 1013  # RFC 6455 section 7.4.1 and its registry
 _MAX_REASON_BYTES = 123  # RFC 6455 section 5.5
 
-ExceptionHandlers = MutableMapping[Any, Any]
+ExceptionHandlers = MutableMapping[int | type[Exception], Any]
 
 
 class Answers:

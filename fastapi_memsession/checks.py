@@ -7,6 +7,7 @@ a secret.
 import re
 from collections.abc import Iterator
 from datetime import timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,9 +15,18 @@ if TYPE_CHECKING:
 
 PREFIX = "MEMSESSION_"
 MIN_KEY_BYTES = {"HS256": 32, "HS384": 48, "HS512": 64}  # RFC 7518 section 3.2
+KEY_BYTES = 64  # of a random key: enough for every algorithm
 MAKE_A_KEY = "python -m fastapi_memsession key"
 
 _FEW_CHARACTERS = 8  # a random key of 32 characters has more different ones than this
+# Words of templates. A random key of 86 characters, case and separators aside, holds one of eight
+# letters with a chance of 76 * (2 / 62) ** 8, which is 9e-11; all of these together of 5e-10.
+_TEMPLATE = re.compile(
+    r"password|changeme|changeit|changethis|mysecret|yoursecret|jwtsecret|supersecret|topsecret"
+    r"|secretkey|secretsecret|insecure|placeholder|replaceme|examplekey|defaultkey"
+)
+# Shorter ones count in keys of one case alone, which 7e-20 of those are.
+_TEMPLATE_WORD = re.compile(r"secret|change|example|default|your[ _-]")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
 _COOKIE_PATH = re.compile(r"/[!-:<-~]*")
 _COOKIE_DOMAIN = re.compile(r"\.?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
@@ -144,8 +154,25 @@ def _guessable_key(settings: "SessionSettings") -> Iterator[str]:
     if settings.jwt_key is None:
         yield f"JWT_KEY is missing; make one and give it to every worker: {MAKE_A_KEY}"
     for name, key in _keys(settings):
-        if len(set(key)) < _FEW_CHARACTERS:
-            yield f"{name} repeats a few characters and can be guessed; make one: {MAKE_A_KEY}"
+        if how := _guessed_by(key):
+            yield f"{name} {how} and can be guessed; make one: {MAKE_A_KEY}"
+
+
+def _guessed_by(key: str) -> str | None:
+    """Return what makes a key one that somebody might try; None for what seems random."""
+    if len(set(key)) < _FEW_CHARACTERS:
+        return "repeats a few characters"
+    if any(key.startswith(key[size:]) for size in range(1, len(key) // 2 + 1)):
+        return "repeats a shorter text"
+    near = [abs(ord(one) - ord(next_)) <= 1 for one, next_ in pairwise(key)]
+    if sum(near) * 4 >= len(near) * 3:
+        return "counts from character to character"
+    text = key.lower()
+    if _TEMPLATE.search(re.sub(r"[\W_]", "", text)) or (
+        key in (text, key.upper()) and _TEMPLATE_WORD.search(text)
+    ):
+        return "has the words of a template"
+    return None
 
 
 def _exposed_cookies(settings: "SessionSettings") -> Iterator[str]:

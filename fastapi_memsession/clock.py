@@ -2,7 +2,7 @@
 
 An application that is set up without a clock of its own follows `system_clock`: whoever makes that
 one follow another source moves its tokens, its stores and its clean-up alike, also of applications
-that were set up long before. Only tests do; see `testing/time.py`.
+that were set up long before. Only tests do; see `testing/session_clock.py`.
 """
 
 import asyncio

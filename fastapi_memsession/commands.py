@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import Any, NoReturn, TextIO
 
 from fastapi_memsession.audit import findings_of
-from fastapi_memsession.checks import PREFIX
+from fastapi_memsession.checks import KEY_BYTES, PREFIX
 from fastapi_memsession.errors import SettingsError, StoreUnavailable
 from fastapi_memsession.records import SessionInfo, SessionKey
 from fastapi_memsession.settings import SessionSettings, examine_settings
@@ -34,7 +34,6 @@ UNAVAILABLE = 3
 """Exit status: Redis cannot answer."""
 _INTERRUPTED, _PIPE_CLOSED = 130, 141  # as a shell counts SIGINT and SIGPIPE
 
-_KEY_BYTES = 64  # enough for every algorithm
 _COLUMNS = ("ID", "CREATED", "LAST SEEN", "EXPIRES", "ADDRESS", "USER AGENT")
 _WIDTHS = (43, 20, 20, 20, 15)
 
@@ -59,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _key(_options: argparse.Namespace) -> int:
-    _say(secrets.token_urlsafe(_KEY_BYTES))
+    _say(secrets.token_urlsafe(KEY_BYTES))
     _say(
         f"Keep it secret, and give the same one to every worker, as {PREFIX}JWT_KEY in its "
         "environment or in .env.",

@@ -57,9 +57,10 @@ class NotAuthenticated(SessionError):
 
 
 class InvalidToken(NotAuthenticated):
-    """A token came that this application did not issue, or that has expired.
+    """A token came that does not verify.
 
-    One message for every cause, so that an attacker learns nothing from it.
+    One message for every cause, so that an attacker learns nothing from it; a genuine one that is
+    merely too old is TokenExpired.
     """
 
     def __init__(self) -> None:
@@ -142,7 +143,7 @@ class NotPermitted(SessionError):
         session_id: str | None = None,
     ) -> None:
         super().__init__(message)
-        self.reason = reason
+        self.reason: Lack = reason
         self.max_age = max_age
         self.user_id = user_id
         self.session_id = session_id

@@ -12,6 +12,7 @@ from typing import Literal, TypeVar
 from fastapi_memsession.errors import (
     CredentialConflict,
     CrossOriginRefused,
+    EndReason,
     InvalidToken,
     NotPermitted,
     SessionEnded,
@@ -23,6 +24,10 @@ from fastapi_memsession.records import SessionKey
 logger = logging.getLogger("fastapi_memsession")
 
 EventKind = Literal["created", "renewed", "ended", "reused", "refused"]
+RefusalReason = Literal[
+    "invalid_token", "token_expired", "conflict", "cross_origin", "claims", "confirmation"
+]
+EventReason = EndReason | RefusalReason
 
 _LEVELS: dict[EventKind, int] = {"reused": logging.WARNING}
 _SHOWN = 8  # characters of a session id that a line in the log shows: enough to follow one
@@ -49,7 +54,7 @@ class SessionEvent:
     at: float
     user_id: str | None = None
     session_id: str | None = None
-    reason: str | None = None
+    reason: EventReason | None = None
 
 
 EventHandler = Callable[[SessionEvent], Awaitable[None] | None]
@@ -79,7 +84,7 @@ class Events:
         return bool(self._handlers) or logger.isEnabledFor(_LEVELS.get(kind, logging.INFO))
 
     async def tell(
-        self, kind: EventKind, key: SessionKey | None = None, reason: str | None = None
+        self, kind: EventKind, key: SessionKey | None = None, reason: EventReason | None = None
     ) -> None:
         """Tell what happened to a session."""
         if self.heard(kind):
@@ -111,7 +116,7 @@ class Events:
                 logger.exception("A handler of session events failed; its event was %r.", event)
 
 
-def _refusal_reason(error: SessionError) -> str | None:
+def _refusal_reason(error: SessionError) -> EventReason | None:
     """Return the reason of a `refused` event; None for an error that is no refusal."""
     if isinstance(error, SessionEnded | NotPermitted):
         return error.reason

@@ -6,7 +6,7 @@ time has run out, the answer is the same. A store that cannot tell without being
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlette.types import Scope
 
@@ -36,9 +36,9 @@ class Opened:
         until: seconds since the epoch: token and session live, and no use is to be written down.
     """
 
-    record: SessionRecord
-    claims: TokenClaims
-    version: object
+    record: SessionRecord = field(repr=False)
+    claims: TokenClaims = field(repr=False)
+    version: object = field(repr=False)
     until: float
 
 

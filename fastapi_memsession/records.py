@@ -30,13 +30,13 @@ class Claims:
 
     Attributes:
         user_id: as given at login.
-        data: small read-only facts, as given at login.
+        data: small read-only facts: those given at login, or updated since.
         issued_at: whole seconds since the epoch (`iat`, RFC 7519 section 4.1.6).
         expires_at: whole seconds since the epoch; from then on the token is refused (`exp`).
     """
 
     user_id: str
-    data: Mapping[str, str]
+    data: Mapping[str, str] = field(repr=False)
     issued_at: int
     expires_at: int
 

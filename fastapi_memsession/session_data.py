@@ -70,6 +70,9 @@ class Origin(NamedTuple):
     shape: object
     fields: Mapping[str, bytes]
 
+    def __repr__(self) -> str:
+        return f"<Origin of {self.shape!r}>"  # no data: a repr ends up in logs and traces
+
 
 @dataclass(frozen=True, slots=True)
 class Shared:

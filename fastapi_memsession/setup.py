@@ -19,7 +19,7 @@ from fastapi_memsession.carriers import (
     HeaderCarrier,
     TokenCarrier,
 )
-from fastapi_memsession.checks import MAKE_A_KEY
+from fastapi_memsession.checks import KEY_BYTES, MAKE_A_KEY
 from fastapi_memsession.clock import Clock, system_clock
 from fastapi_memsession.errors import SessionUsageError
 from fastapi_memsession.middleware import ConnectionMiddleware
@@ -170,7 +170,7 @@ def _warn_of_unused_redis(settings: SessionSettings) -> None:
 def _key(settings: SessionSettings, snapshot: "SnapshotStore | None") -> bytes:
     if settings.jwt_key is not None:
         return settings.jwt_key.get_secret_value().encode()
-    key = secrets.token_urlsafe(64)  # enough for every algorithm
+    key = secrets.token_urlsafe(KEY_BYTES)
     if snapshot is not None:
         key = snapshot.key_or(key)
     elif settings.env == "development":

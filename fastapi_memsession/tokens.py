@@ -8,7 +8,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any
 
@@ -48,9 +48,9 @@ _SIGNATURE = {
 class TokenClaims:
     """What a verified token says; `data` are the session's claims, none in a refresh token."""
 
-    key: SessionKey
+    key: SessionKey = field(repr=False)
     generation: int
-    data: Mapping[str, str]
+    data: Mapping[str, str] = field(repr=False)
     issued_at: int
     expires_at: int
     over_at: float

@@ -13,8 +13,10 @@ from pydantic import BaseModel
 from fastapi_memsession import (
     CurrentSession,
     CurrentSyncSession,
+    NotPermitted,
     OptionalSyncSession,
     Session,
+    SessionEvent,
     SyncSession,
     get_session,
     get_sync_session,
@@ -24,6 +26,8 @@ from fastapi_memsession import (
     sync_session_of,
     typed_session,
 )
+from fastapi_memsession.errors import EndReason, Lack
+from fastapi_memsession.events import RefusalReason
 
 app = FastAPI()
 
@@ -118,3 +122,9 @@ def takes_any(session: Session) -> None:
 def takes_carts(session: Session[Cart]) -> None:
     """Take a session of one shape."""
     assert_type(session.id, str)
+
+
+def watched(event: SessionEvent, error: NotPermitted) -> None:
+    """Reasons are known by name: a typing error in a comparison is one for type checkers."""
+    assert_type(event.reason, EndReason | RefusalReason | None)
+    assert_type(error.reason, Lack)

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from fastapi_memsession import SessionProvider, SessionSettings, SessionStore, setup_sessions
 from tests.redis_server import ADVICE, RedisServer, find
 
-KEY = "an example key of more than thirty-two bytes"
+KEY = "the key of all tests: more than thirty bytes"
 START = 1_764_000_000.0
 
 

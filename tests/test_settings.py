@@ -1,6 +1,8 @@
 """Settings: read from the environment, refused with all that is wrong at once."""
 
+import secrets
 from datetime import timedelta
+from string import ascii_letters, ascii_uppercase, digits
 
 import pytest
 from pydantic import SecretStr
@@ -274,6 +276,10 @@ def test_production_lists_all_that_is_unsafe(setenv):
         ({"carrier": "url"}, "MEMSESSION_CARRIER:"),
         ({"jwt_previous_keys": "[1"}, "MEMSESSION_JWT_PREVIOUS_KEYS:"),
         ({**SAFE, "jwt_key": "a1" * 20}, "JWT_KEY repeats a few characters"),
+        ({**SAFE, "jwt_key": "abcdefgh" * 4}, "JWT_KEY repeats a shorter text"),
+        ({**SAFE, "jwt_key": "k7Gq2ZxPw9" * 3 + "k7G"}, "JWT_KEY repeats a shorter text"),
+        ({**SAFE, "jwt_key": ascii_letters}, "JWT_KEY counts"),
+        ({**SAFE, "jwt_previous_keys": [digits[::-1] + ascii_uppercase]}, "PREVIOUS_KEYS counts"),
         ({**SAFE, "jwt_key": None}, "JWT_KEY is missing"),
         ({**SAFE, "snapshot": "a"}, "SNAPSHOT is for development"),
         ({"provider": "redis", "snapshot": "a"}, "SNAPSHOT keeps sessions in memory"),
@@ -329,7 +335,9 @@ def test_auto_is_redis_in_production_only():
     [
         {"expiration": 60, "max_lifetime": 60},
         {"renew_interval": 0},
-        {**SAFE, "jwt_key": "abcdefgh" * 4},
+        {**SAFE, "jwt_key": "k7Gq2ZxP" * 3 + "k7Gq2Zx+"},
+        {**SAFE, "jwt_key": "aabbccddeeffgghhiijjkkll" + "ahcjelgn"},
+        {**SAFE, "jwt_key": "Random-Secret_of-Your-own:x8fj3LqPd02"},
         {"_env_file": None},
     ],
 )
@@ -351,6 +359,34 @@ def test_what_is_just_beyond_is_refused(values, told):
     """With the setting's name and what it must be."""
     with pytest.raises(SettingsError, match=told):
         SessionSettings(**values)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "your-secret-key-change-in-production",
+        "please-change-me-please-change-me!",
+        "Pass_Word_1234_Pass_Word_1234_5678",
+        "THIS KEY IS AN EXAMPLE, PUT YOURS IN",
+        "default-key-of-the-deployment-2024",
+        "put your own key here, forty characters",
+        "0Kd93-ChangeMe-x8fj3LqPd02-aL4kWq9s",
+        "<placeholder: 32 random characters>",
+    ],
+)
+def test_the_key_of_a_template_is_refused(key):
+    """In production, and not quoted; elsewhere it is good enough."""
+    assert SessionSettings(jwt_key=key)
+    with pytest.raises(SettingsError, match="JWT_KEY has the words of a template") as caught:
+        SessionSettings(**SAFE | {"jwt_key": key})
+    assert key[:6] not in str(caught.value)
+
+
+def test_a_key_that_is_made_is_accepted():
+    """Whatever letters it happens to have: also of other sizes, and as hexadecimal digits."""
+    made = [secrets.token_urlsafe(size) for size in (64, 48, 32) for _ in range(100)]
+    made += [secrets.token_hex(size) for size in (64, 32, 16) for _ in range(100)]
+    assert SessionSettings(**SAFE, jwt_previous_keys=made)
 
 
 def test_no_key_is_told_when_it_is_refused():
