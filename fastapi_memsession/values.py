@@ -85,14 +85,18 @@ def decode_value_as(encoded: bytes, type_: Any) -> Any:
 
 
 def check_key(key: object) -> str:
-    """Return `key` if it can name a value: any string that UTF-8 can encode, even an empty one."""
+    """Return `key` if it can name a value: any string that UTF-8 can encode, even an empty one.
+
+    As a plain str: one of an enum may be formatted as something else than it is.
+    """
     if not isinstance(key, str):
         raise SessionDataError(f"A session key must be a str, not {type(key).__name__}.")
+    plain = str.__str__(key)
     try:
-        key.encode()
+        plain.encode()
     except UnicodeEncodeError:
         raise SessionDataError("A session key must not contain a lone surrogate.") from None
-    return key
+    return plain
 
 
 def encode_data(data: object) -> dict[str, bytes]:

@@ -1,6 +1,10 @@
 """What a provider makes of a store must be the same on every one."""
 
-from enum import StrEnum
+from enum import Enum, IntEnum, StrEnum
+
+import pytest
+
+from fastapi_memsession import SessionUsageError
 
 
 class Key(StrEnum):
@@ -9,7 +13,18 @@ class Key(StrEnum):
     OTHER = "other"
 
 
-async def test_a_key_may_be_of_an_enum(store, make_app):
+class OldKey(str, Enum):  # noqa: UP042 - is formatted as its name
+    THEME = "theme"
+    VISITS = "visits"
+    OTHER = "other"
+
+
+class Seconds(IntEnum):
+    HOUR = 3600
+
+
+@pytest.mark.parametrize("Key", [Key, OldKey])
+async def test_a_key_may_be_of_an_enum(store, make_app, Key):  # noqa: N803
     """Every verb takes a subclass of str, and means the text that it is."""
     provider = make_app(store=store).state.sessions
     login = await provider.login("anna", data={Key.THEME: "dark"})
@@ -29,6 +44,28 @@ async def test_a_key_may_be_of_an_enum(store, make_app):
     assert await session.pop(Key.VISITS) == 5
     await session.delete(Key.OTHER)
     assert await session.all() == {"theme": "light"}
+
+
+@pytest.mark.parametrize("Key", [Key, OldKey])
+async def test_who_logs_in_and_claims_may_be_of_an_enum(store, make_app, Key):  # noqa: N803
+    """They are the text that they are, also where they are formatted."""
+    provider = make_app(store=store).state.sessions
+    login = await provider.login(Key.OTHER, claims={Key.THEME: Key.VISITS})
+    session = await provider.open(login.tokens.access)
+    for each in (login.session, session):
+        assert f"{each.user_id} {each.claims.data}" == "other {'theme': 'visits'}"
+    await session.update_claims(theme=Key.OTHER)
+    assert f"{session.claims.data}" == "{'theme': 'other'}"
+
+
+@pytest.mark.parametrize("name", ["expiration", "max_lifetime"])
+async def test_a_time_may_be_of_an_enum_and_is_no_truth(store, make_app, name):
+    """A number of seconds is what it is, whatever it is called; True is none."""
+    provider = make_app(store=store).state.sessions
+    login = await provider.login("anna", **{name: Seconds.HOUR})
+    assert 0 < (await provider.open(login.tokens.access)).expires_in <= Seconds.HOUR
+    with pytest.raises(SessionUsageError, match=f"{name} must be"):
+        await provider.login("anna", **{name: True})
 
 
 async def test_claims_come_in_the_same_order_from_every_store(store, make_app):
