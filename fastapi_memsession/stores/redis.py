@@ -29,6 +29,7 @@ from fastapi_memsession.stores.redis_layout import (
     milliseconds_kept,
     record_from,
     result_of,
+    sendable,
     steps_of,
 )
 from fastapi_memsession.stores.redis_listening import RedisListening
@@ -85,7 +86,7 @@ class RedisStore(SessionStore):
         """See SessionStore."""
         names, session_id, user_id = self._names, record.session_id, record.user_id
         ours = replacing is not None and replacing.user_id == user_id
-        replaced = replacing.session_id if replacing and ours else session_id
+        replaced = sendable(replacing.session_id) if replacing and ours else session_id
         arguments = (
             repr(now),
             session_id,
@@ -175,7 +176,7 @@ class RedisStore(SessionStore):
         # A server that was held up must not do it after the caller gave up, and cannot tell anyone.
         keys.append(names.ticket(renamed))
         await self._clients.ticket(keys[-1])
-        arguments = repr(now), key.session_id, session_id, confirmed
+        arguments = repr(now), sendable(key.session_id), session_id, confirmed
         reply = await self._run("rename", keys, *arguments, idempotent=True)
         if reply == [-1]:
             raise SessionIdTaken
@@ -188,7 +189,7 @@ class RedisStore(SessionStore):
     ) -> Rotation:
         """See SessionStore."""
         keys = [self._names.index(key.user_id), self._names.session(*key)]
-        arguments = (repr(now), generation, repr(float(grace)), key.session_id)
+        arguments = (repr(now), generation, repr(float(grace)), sendable(key.session_id))
         reply: list[Any] | None = await self._run("rotate", keys, *arguments)
         if reply is None:
             return Rotation("gone", None)
@@ -197,7 +198,7 @@ class RedisStore(SessionStore):
 
     async def delete(self, key: SessionKey, *, now: float, reason: EndReason) -> str | None:
         """See SessionStore."""
-        user_id, session_id = key
+        user_id, session_id = key.user_id, sendable(key.session_id)
         while True:
             keys = [self._names.index(user_id), self._names.session(user_id, session_id)]
             reply = await self._run("delete", keys, repr(now), session_id, reason, idempotent=True)
@@ -237,9 +238,8 @@ class RedisStore(SessionStore):
         self, user_id: str, *, now: float, keep: str | None = None, reason: EndReason
     ) -> list[str]:
         """See SessionStore."""
-        index = self._names.index(user_id)
-        arguments = (repr(now), reason, LOGIN_SECONDS * 1000)
-        known, kept = await self._clients.members(index), keep or ""
+        index, arguments = self._names.index(user_id), (repr(now), reason, LOGIN_SECONDS * 1000)
+        known, kept = await self._clients.members(index), sendable(keep or "")
         while True:
             keys = [index, self._names.revocation(user_id)]
             keys += [self._names.session(user_id, each) for each in (kept, *known)]

@@ -67,7 +67,7 @@ class Keys:
 
     def session(self, user_id: str, session_id: str) -> str:
         """Name the record of a session."""
-        return f"{self.prefix}:{{{_tag(user_id)}}}:s:{session_id}"
+        return f"{self.prefix}:{{{_tag(user_id)}}}:s:{sendable(session_id)}"
 
     def index(self, user_id: str) -> str:
         """Name the sessions of a user."""
@@ -83,7 +83,7 @@ class Keys:
 
     def lock(self, key: SessionKey) -> str:
         """Name the lock of a session."""
-        return f"{self.prefix}:{{{_tag(key.user_id)}}}:l:{key.session_id}"
+        return f"{self.prefix}:{{{_tag(key.user_id)}}}:l:{sendable(key.session_id)}"
 
     def ticket(self, key: SessionKey) -> str:
         """Name what lets a session have a new id, for a moment."""
@@ -119,6 +119,13 @@ def _tag(user_id: str) -> str:
     if len(tag) <= _LONGEST_TAG:
         return tag
     return "#" + hashlib.sha256(user_id.encode(errors="surrogatepass")).hexdigest()
+
+
+def sendable(session_id: str) -> str:
+    """Return a session id as it is named in Redis: one that nothing has, if it cannot be named."""
+    if session_id.isascii():
+        return session_id
+    return session_id.encode(errors="backslashreplace").decode()
 
 
 def fields_of(record: SessionRecord) -> list[Any]:

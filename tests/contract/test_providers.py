@@ -77,3 +77,11 @@ async def test_claims_come_in_the_same_order_from_every_store(store, make_app):
     await opened.update_claims(c="4", B="5", a=None)
     again = await provider.open(login.tokens.access)
     assert list(opened.claims.data) == list(again.claims.data) == ["B", "b", "c", "ü"]
+
+
+async def test_an_id_that_cannot_be_ends_and_keeps_nothing(store, make_app):
+    """Whoever revokes by what a client has sent need not look at it first."""
+    provider = make_app(store=store).state.sessions
+    login = await provider.login("anna")
+    assert not await provider.revoke("\ud800", user_id="anna")
+    assert await provider.revoke_user("anna", keep="\ud800") == [login.session.id]
