@@ -21,7 +21,8 @@ from fastapi_memsession.errors import SessionDataError, SessionDataMismatch, Ses
 MAX_DEPTH = 100
 """Levels of lists and dicts that a value may have."""
 
-_INT64 = range(-(2**63), 2**63)
+INT64 = range(-(2**63), 2**63)
+"""The integers that every reader can hold."""
 
 # JSON has no form of its own for these. Pydantic would write them as text or as a list, and a
 # reader would get another type back than was stored; a set would not even keep its order.
@@ -166,7 +167,7 @@ def _is_plain(value: object) -> bool:
         kind is str
         or kind is bool
         or value is None
-        or (kind is int and value in _INT64)
+        or (kind is int and value in INT64)
         or (kind is float and isfinite(value))  # type: ignore[arg-type]
     )
 

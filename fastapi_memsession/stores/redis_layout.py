@@ -108,7 +108,7 @@ class Keys:
 
     def parts(self, session: str, name: bytes | None) -> tuple[str, str]:
         """Return user and session id of a record's key; `name` is its field `n`."""
-        tag, _, session_id = session.removeprefix(f"{self.prefix}:{{").rpartition("}:s:")
+        tag, _, session_id = session.removeprefix(self.beginning).rpartition("}:s:")
         return unquote(tag[1:]) if name is None else name.decode(), session_id
 
 
