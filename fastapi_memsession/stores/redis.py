@@ -8,7 +8,7 @@ the caller; the time to live that Redis keeps is only the broom.
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any
+from typing import Any, cast
 
 from fastapi_memsession.errors import EndReason, SessionEnded, SessionIdTaken, StoreUnavailable
 from fastapi_memsession.records import Ended, SessionInfo, SessionKey, SessionRecord, SessionStats
@@ -28,6 +28,7 @@ from fastapi_memsession.stores.redis_layout import (
     info_from,
     milliseconds_kept,
     record_from,
+    remembered,
     result_of,
     sendable,
     steps_of,
@@ -209,16 +210,13 @@ class RedisStore(SessionStore):
     async def end_reason(self, key: SessionKey, *, now: float) -> EndReason | None:
         """See SessionStore."""
         found = await self._clients.some(self._names.session(*key), "q", "d")
-        reason, deadline = found or (None, "0")
-        return reason.decode() if reason and now < float(deadline) else None
+        return cast("EndReason | None", remembered(found, now))
 
     async def successor(self, key: SessionKey, *, now: float) -> str | None:
         """See SessionStore."""
         found, name = None, self._names.session(*key)
-        while (reply := await self._clients.some(name, "s", "d")) and reply[0]:
-            if now >= float(reply[1]):
-                break
-            name = self._names.session(key.user_id, found := reply[0].decode())
+        while (later := remembered(await self._clients.some(name, "s", "d"), now)) is not None:
+            name = self._names.session(key.user_id, found := later)
         return found
 
     def watch(

@@ -74,6 +74,20 @@ class Records(Trial):
         ended = await store.delete_user("anna", now=now, keep=key.session_id, reason="revoked")
         assert ended == [newer.session_id]
 
+    async def test_what_never_was_is_absent_at_any_time(
+        self, store: Any, record: Any, clock: TrialClock
+    ) -> None:
+        """Also before 1970, where a clock may stand that was never set."""
+        clock.advance(-2 * clock())
+        key, now = record().key, clock()
+        assert await load(store, key, clock) is None
+        assert await load(store, key, clock, 0) is None
+        assert await store.change(key, [SetValue("a", b"1")], now=now, max_bytes=1000) is None
+        assert await store.set_claims(key, {}, expected={}, now=now) is None
+        assert await store.rename(key, "new", now=now) is None
+        assert (await store.rotate(key, 0, now=now, grace=10)).outcome == "gone"
+        assert await store.delete(key, now=now, reason="logout") is None
+
     async def test_create_never_overwrites(
         self, store: Any, kept: SessionRecord, record: Any, clock: TrialClock
     ) -> None:
