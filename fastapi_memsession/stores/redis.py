@@ -35,7 +35,7 @@ from fastapi_memsession.stores.redis_layout import (
 )
 from fastapi_memsession.stores.redis_listening import RedisListening
 from fastapi_memsession.stores.redis_locks import RedisLocks
-from fastapi_memsession.stores.redis_urls import Client, client_maker
+from fastapi_memsession.stores.redis_urls import Client, client_maker, given
 
 
 class RedisStore(SessionStore):
@@ -43,7 +43,7 @@ class RedisStore(SessionStore):
 
     Args:
         client: a URL (see `client_maker`), or a client of `redis.asyncio` of your own, which
-            is used as it is and not closed.
+            is used as it is and not closed. It must not decode replies, nor encode but as UTF-8.
         prefix: what all keys begin with.
         timeout: seconds within which every call is answered or fails.
     """
@@ -52,7 +52,7 @@ class RedisStore(SessionStore):
         self, client: str | Client, *, prefix: str = "memsession", timeout: float = 1.0
     ) -> None:
         owned = isinstance(client, str)
-        make = client_maker(client, timeout=timeout) if isinstance(client, str) else lambda: client
+        make = client_maker(client, timeout=timeout) if isinstance(client, str) else given(client)
         self._clients = RedisCalls(make, timeout=timeout, owned=owned)
         self._run = self._clients.script
         self._locks = RedisLocks(self._clients)

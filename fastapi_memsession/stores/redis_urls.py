@@ -24,7 +24,7 @@ from redis.exceptions import (
     SlotNotCoveredError,
 )
 
-from fastapi_memsession.errors import SettingsError
+from fastapi_memsession.errors import SessionUsageError, SettingsError
 
 Client = Redis | RedisCluster
 MAX_CONNECTIONS = 50
@@ -61,6 +61,26 @@ def client_maker(url: str, *, timeout: float) -> Callable[[], Client]:
             "(rediss+... for TLS), and its options must be those of redis-py."
         ) from None
     return make
+
+
+def given(client: Client) -> Callable[[], Client]:
+    """Return what gives a client of the user's own.
+
+    Raises:
+        SessionUsageError: it reads or writes text as we do not.
+    """
+    encoder = client.get_encoder()
+    if encoder.decode_responses:
+        raise SessionUsageError(
+            "This client of Redis decodes replies, which are bytes to us: make it without "
+            "decode_responses=True, or give sessions a client of their own."
+        )
+    if encoder.encoding.lower() not in {"utf-8", "utf8"}:
+        raise SessionUsageError(
+            f"This client of Redis writes text as {encoder.encoding}, and sessions are UTF-8: make "
+            'it without encoding=..., or with encoding="utf-8"; or give sessions their own.'
+        )
+    return lambda: client
 
 
 def _server(parts: SplitResult, timeout: float) -> Callable[[], Client]:
