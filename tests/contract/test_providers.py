@@ -3,8 +3,11 @@
 from enum import Enum, IntEnum, StrEnum
 
 import pytest
+from fastapi import FastAPI
+from pydantic import BaseModel
 
-from fastapi_memsession import SessionUsageError
+from fastapi_memsession import SessionUsageError, setup_sessions, typed_session
+from tests.conftest import START, settings
 
 
 class Key(StrEnum):
@@ -17,6 +20,10 @@ class OldKey(str, Enum):  # noqa: UP042 - is formatted as its name
     THEME = "theme"
     VISITS = "visits"
     OTHER = "other"
+
+
+class Extra(BaseModel):
+    model_config = {"extra": "allow"}
 
 
 class Seconds(IntEnum):
@@ -77,6 +84,27 @@ async def test_claims_come_in_the_same_order_from_every_store(store, make_app):
     await opened.update_claims(c="4", B="5", a=None)
     again = await provider.open(login.tokens.access)
     assert list(opened.claims.data) == list(again.claims.data) == ["B", "b", "c", "ü"]
+
+
+async def test_times_are_floats_whatever_the_clock_tells(store):
+    """At login and in every later request."""
+    provider = setup_sessions(FastAPI(), settings(), store=store, clock=lambda: int(START))
+    login = await provider.login("anna")
+    session = await provider.open(login.tokens.access)
+    (info,) = await provider.list_sessions("anna")
+    for each in (login.session, session, info):
+        times = each.created_at, each.last_seen_at, each.expires_at
+        assert {type(time) for time in times} == {float}
+    assert type(login.session.confirmed_at) is type(session.confirmed_at) is float
+
+
+async def test_fields_that_a_model_does_not_name_come_in_the_same_order(store, make_app):
+    """By name, as in `all()`, whichever order they were stored in."""
+    provider = make_app(store=store).state.sessions
+    login = await provider.login("anna", data={"z": 1, "y": "x" * 70, "b": 2, "a": 3, "m": 4})
+    for session in (login.session, await provider.open(login.tokens.access)):
+        data = await typed_session(session, Extra).data()
+        assert list(data.model_dump()) == ["a", "b", "m", "y", "z"]
 
 
 async def test_an_id_that_cannot_be_ends_and_keeps_nothing(store, make_app):
