@@ -196,16 +196,18 @@ def _refuse_what_json_would_alter(value: object, depth: int) -> None:
             "Store a list, or text such as base64."
         )
     elif isinstance(value, Enum) or not isinstance(value, str | int | float):
-        _refuse_what_pydantic_would_alter(value)
+        _refuse_what_pydantic_would_alter(value, depth)
 
 
-def _refuse_what_pydantic_would_alter(value: object) -> None:
+def _refuse_what_pydantic_would_alter(value: object, depth: int) -> None:
     """Raise SessionDataError unless JSON brings a model, a date and the like back as it was.
 
     Pydantic writes a secret as stars and NaN inside a model as null, and says nothing.
     """
     kind: Any = type(value)
-    back = _adapter(kind, repr(kind)).validate_json(to_json(value))
+    encoded = to_json(value)
+    _refuse_what_json_would_alter(from_json(encoded), depth)  # what is inside may be deep
+    back = _adapter(kind, repr(kind)).validate_json(encoded)
     if not same(back, value):
         raise SessionDataError(
             f"A {kind.__name__} would not come back from JSON as it is now: it holds a secret, "
