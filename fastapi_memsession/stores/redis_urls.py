@@ -46,6 +46,18 @@ def client_maker(url: str, *, timeout: float) -> Callable[[], Client]:
     Raises:
         SettingsError: the URL is none of these; it is not quoted, for it may hold a password.
     """
+    make = _maker_of(url, timeout)
+    if make is None:  # raised out here, it does not hold the other error, which quotes the URL
+        raise SettingsError(
+            "MEMSESSION_REDIS_URL must be redis://, rediss:// or unix://, or "
+            "redis+sentinel://host:port,host:port/service, or redis+cluster://host:port,host:port "
+            "(rediss+... for TLS), and its options must be those of redis-py."
+        )
+    return make
+
+
+def _maker_of(url: str, timeout: float) -> Callable[[], Client] | None:
+    """See `client_maker`. None if the URL is none of these."""
     try:
         parts = urlsplit(url)
         make = _MAKERS[parts.scheme.partition("+")[2]](parts, timeout)
@@ -55,11 +67,7 @@ def client_maker(url: str, *, timeout: float) -> Callable[[], Client]:
             pool: Any = client.connection_pool
             pool.make_connection()
     except (KeyError, ValueError, TypeError, RedisClusterException):
-        raise SettingsError(
-            "MEMSESSION_REDIS_URL must be redis://, rediss:// or unix://, or "
-            "redis+sentinel://host:port,host:port/service, or redis+cluster://host:port,host:port "
-            "(rediss+... for TLS), and its options must be those of redis-py."
-        ) from None
+        return None
     return make
 
 

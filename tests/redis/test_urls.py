@@ -117,6 +117,9 @@ async def test_sentinels_may_ask_for_a_password_of_their_own(redis_folder, recor
         "redis+cluster://:geheim@localhost?db=2",
         "redis+cluster://:geheim@localhost?colour=red",
         "redis+sentinel://:geheim@localhost/service?colour=red",
+        "redis://:geheim/41@localhost",
+        "redis+cluster://:geheim/41@localhost",
+        "redis+sentinel://:geheim/41@localhost/service",
     ],
 )
 def test_a_url_that_cannot_be_is_refused_and_not_quoted(url):
@@ -124,6 +127,7 @@ def test_a_url_that_cannot_be_is_refused_and_not_quoted(url):
     with pytest.raises(SettingsError, match="redis\\+sentinel") as caught:
         RedisStore(url)
     assert "geheim" not in "".join(traceback.format_exception(caught.value))
+    assert caught.value.__context__ is None  # tools that report errors show it, too
 
 
 def of_a_server(**options):
