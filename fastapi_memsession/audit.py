@@ -6,6 +6,7 @@ be, what contradicts itself, and what somebody should have decided on purpose. Q
 
 from collections.abc import Iterator
 from datetime import timedelta
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Literal, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 _LONG_LIFE = timedelta(days=30)  # NIST SP 800-63B section 2.1.3: log in again at least so often
 _LONG_IDLE = timedelta(days=1)
-_LOOPBACK = ("127.", "localhost", "::1")
+_UNCHECKED = {"ssl_cert_reqs": {"none"}, "ssl_check_hostname": {"0", "f", "false", "n", "no"}}
 
 # Settings that do nothing unless others ask for them.
 _OF_HEADERS = ("header_name", "header_scheme", "refresh_header_name")
@@ -72,9 +73,10 @@ def _redis(settings: "SessionSettings") -> Iterator[Finding]:
         hosts = [urlsplit(f"//{name.strip()}").hostname or "" for name in names.split(",")]
     except ValueError:  # no URL: whoever makes a client of it says so
         return
-    if parts.scheme == "unix" or all(host.startswith(_LOOPBACK) for host in hosts):
+    if parts.scheme == "unix" or all(map(_is_this_machine, hosts)):
         return
-    if not login.rpartition(":")[2] and "password" not in parse_qs(parts.query):
+    options = parse_qs(parts.query)
+    if not login.rpartition(":")[2] and "password" not in options:
         yield _warning(
             "REDIS_URL names another machine and no password: whoever reaches it reads and makes "
             "sessions; set one there, and here as redis://user:password@host",
@@ -84,6 +86,21 @@ def _redis(settings: "SessionSettings") -> Iterator[Finding]:
             "REDIS_URL names another machine without TLS: who can listen on that network reads "
             "sessions (ASVS 12.3); use rediss://, or write down why the network is trusted",
         )
+        return
+    for name, values in _UNCHECKED.items():
+        if options.get(name, [""])[0].lower() in values:
+            yield _warning(
+                f"REDIS_URL has {name}={options[name][0]}: whoever is on that network can pose as "
+                "your Redis (ASVS 12.3.2); leave it out, and name your authority's certificate "
+                "with ssl_ca_certs",
+            )
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:  # a name
+        return False
 
 
 def _near_cache(settings: "SessionSettings") -> Iterator[Finding]:

@@ -101,7 +101,7 @@ def checked_claims(claims: object) -> dict[str, str]:
                 f"Claims are text by text, but {what} {name!r} is of type {kind}; use str(...), "
                 "or put it into the session's data."
             )
-        checked[name] = value
+        checked[str.__str__(name)] = str.__str__(value)  # an enum's member as the text it is
     return dict(sorted(checked.items())) if len(checked) > 1 else checked
 
 
@@ -112,17 +112,18 @@ def _checked_user_id(user_id: object) -> str:
         )
     if not user_id:
         raise SessionDataError("user_id is empty; a session must belong to someone.")
-    return user_id
+    return str.__str__(user_id)
 
 
 def _seconds(name: str, value: float | timedelta, longest: float) -> float:
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if not isinstance(seconds, int | float) or not 0 < seconds <= longest:
+    number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    if not number or not 0 < seconds <= longest:
         raise SessionUsageError(
             f"{name} must be more than 0 and at most {longest:.15g} seconds, which is "
             "MEMSESSION_MAX_LIFETIME: the longest that any session may live."
         )
-    return seconds
+    return float(seconds)  # an enum's member has a repr of its own, which a store may write
 
 
 def _printable(text: str | None) -> str | None:

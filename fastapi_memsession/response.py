@@ -6,7 +6,7 @@ does what they replace end. A login whose response never starts is undone.
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection, Request
@@ -45,7 +45,7 @@ class Pending:
             fails.
     """
 
-    headers: MutableHeaders | None = None
+    headers: MutableHeaders | None = field(default=None, repr=False)
     forget: bool = False
     created: tuple[SessionKey, ...] = ()
     replaced: tuple[SessionKey, ...] = ()

@@ -5,9 +5,9 @@ the response: see `connection.py`.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from typing import Generic
+from typing import Any, Generic
 
 from fastapi_memsession.errors import SessionEnded, SessionUsageError
 from fastapi_memsession.records import Claims, SessionRecord, Told, new_session_id
@@ -194,11 +194,7 @@ class Session(SessionLife, Generic[DataT]):
             SessionDataError: a claim is no text.
             SessionTooLarge: no token could carry them. Nothing was changed.
         """
-        self._check_alive()
-        while (after := await self._keeper.change_claims(self._record, claims)) is None:
-            await self._go_on()
-        self._take(after)
-        self.untold = True
+        await self._in_turn(self._update_claims(claims))
 
     async def destroy(self) -> None:
         """End the session for everyone at once, and make the response clear its token.
@@ -260,8 +256,11 @@ class Session(SessionLife, Generic[DataT]):
         finally:
             held_leases.set(held)
 
-    async def load(self, *, renew_interval: float | None) -> None:
+    def load(self, *, renew_interval: float | None) -> Coroutine[Any, Any, None]:
         """Read the record again; a use, unless the interval is None. For the connection."""
+        return self._in_turn(self._load(renew_interval))
+
+    async def _load(self, renew_interval: float | None) -> None:
         self._check_alive()
         keeper = self._keeper
         while True:
@@ -271,6 +270,13 @@ class Session(SessionLife, Generic[DataT]):
                 break
             await self._go_on()
         self._take(record)
+
+    async def _update_claims(self, changes: Mapping[str, str | None]) -> None:
+        self._check_alive()
+        while (after := await self._keeper.change_claims(self._record, changes)) is None:
+            await self._go_on()
+        self._take(after)
+        self.untold = True
 
     def _take(self, record: SessionRecord) -> None:
         if record.claims != self._record.claims:

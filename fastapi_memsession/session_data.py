@@ -4,8 +4,9 @@ Reads come from the record that was loaded with the token and show this request'
 Each write is one atomic step in the store.
 """
 
+import asyncio
 import threading
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, TypeVar, overload
@@ -80,10 +81,12 @@ class Shared:
 
     Attributes:
         guard: lets one thread at a time write, and note what it wrote.
+        turn: lets one task at a time ask the store, and note what it answered.
         origins: of the models that were read or saved last; see `typed_session.py`.
     """
 
     guard: threading.RLock = field(default_factory=threading.RLock)
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     origins: list[Origin] = field(default_factory=list, repr=False)
 
 
@@ -202,7 +205,17 @@ class SessionData:
                 "This request destroyed the session; call login_session() to begin a new one.",
             )
 
-    async def _change(self, *changes: Change) -> ChangeResult:
+    def _in_turn(self, step: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
+        """Return what does a step with the store, and notes what comes of it, one after another.
+
+        Answers to several steps at once may come in any order, and the last is not the latest.
+        """
+        return _one_by_one(self.shared.turn, step) if self._keeper.store.waits else step
+
+    def _change(self, *changes: Change) -> Coroutine[Any, Any, ChangeResult]:
+        return self._in_turn(self._change_now(*changes))
+
+    async def _change_now(self, *changes: Change) -> ChangeResult:
         self._check_alive()
         keeper = self._keeper
         while True:
@@ -243,3 +256,11 @@ class SessionData:
     def _decode_first(result: ChangeResult) -> Any:
         value = result.values[0]
         return None if value is None else decode_value(value)
+
+
+async def _one_by_one(turn: asyncio.Lock, step: Coroutine[Any, Any, T]) -> T:
+    try:
+        async with turn:
+            return await step
+    finally:
+        step.close()  # else who is cancelled in the line leaves one that was never begun

@@ -87,7 +87,7 @@ def setup_sessions(
             "setup_sessions() was given a carrier for refresh tokens, which the settings do not "
             "ask for; set MEMSESSION_REFRESH=true."
         )
-    clock = system_clock if clock is None else Clock(clock)
+    clock = system_clock if clock is None else Clock(_in_floats(clock))
     snapshot = None
     if store is None:
         _warn_of_unused_redis(settings)
@@ -111,6 +111,11 @@ def setup_sessions(
     app.add_middleware(ConnectionMiddleware, provider=provider, answers=answers, prepare=describing)
     app.state.sessions = provider
     return provider
+
+
+def _in_floats(clock: Callable[[], float]) -> Callable[[], float]:
+    # One that returns ints is a clock, too; but Redis brings back floats.
+    return lambda: float(clock())
 
 
 def _carrier(settings: SessionSettings) -> TokenCarrier:

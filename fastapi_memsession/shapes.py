@@ -47,7 +47,9 @@ class Shape(Generic[DataT]):
         Raises:
             SessionDataMismatch: they do not fit. Names fields, and quotes no values.
         """
-        document = b",".join(b"%b:%b" % (to_json(key), value) for key, value in data.items())
+        document = b",".join(
+            b"%b:%b" % (to_json(key), value) for key, value in sorted(data.items())
+        )
         try:
             return self._adapter.validate_json(b"{%b}" % document)
         except ValidationError as error:

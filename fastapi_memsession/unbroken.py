@@ -11,7 +11,12 @@ _under_way: set[asyncio.Task[Any]] = set()  # keeps tasks that outlive their cal
 
 async def unbroken(work: Coroutine[Any, Any, T]) -> T:
     """Return what `work` returns. A caller that is cancelled leaves, and the work goes on."""
+    return await asyncio.shield(begin(work))
+
+
+def begin(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """Begin work that goes on although nobody may wait for it; return its task."""
     task = asyncio.create_task(work)
     _under_way.add(task)
     task.add_done_callback(_under_way.discard)
-    return await asyncio.shield(task)
+    return task

@@ -21,7 +21,8 @@ from fastapi_memsession.errors import SessionDataError, SessionDataMismatch, Ses
 MAX_DEPTH = 100
 """Levels of lists and dicts that a value may have."""
 
-_INT64 = range(-(2**63), 2**63)
+INT64 = range(-(2**63), 2**63)
+"""The integers that every reader can hold."""
 
 # JSON has no form of its own for these. Pydantic would write them as text or as a list, and a
 # reader would get another type back than was stored; a set would not even keep its order.
@@ -85,14 +86,18 @@ def decode_value_as(encoded: bytes, type_: Any) -> Any:
 
 
 def check_key(key: object) -> str:
-    """Return `key` if it can name a value: any string that UTF-8 can encode, even an empty one."""
+    """Return `key` if it can name a value: any string that UTF-8 can encode, even an empty one.
+
+    As a plain str: one of an enum may be formatted as something else than it is.
+    """
     if not isinstance(key, str):
         raise SessionDataError(f"A session key must be a str, not {type(key).__name__}.")
+    plain = str.__str__(key)
     try:
-        key.encode()
+        plain.encode()
     except UnicodeEncodeError:
         raise SessionDataError("A session key must not contain a lone surrogate.") from None
-    return key
+    return plain
 
 
 def encode_data(data: object) -> dict[str, bytes]:
@@ -162,7 +167,7 @@ def _is_plain(value: object) -> bool:
         kind is str
         or kind is bool
         or value is None
-        or (kind is int and value in _INT64)
+        or (kind is int and value in INT64)
         or (kind is float and isfinite(value))  # type: ignore[arg-type]
     )
 
@@ -191,16 +196,18 @@ def _refuse_what_json_would_alter(value: object, depth: int) -> None:
             "Store a list, or text such as base64."
         )
     elif isinstance(value, Enum) or not isinstance(value, str | int | float):
-        _refuse_what_pydantic_would_alter(value)
+        _refuse_what_pydantic_would_alter(value, depth)
 
 
-def _refuse_what_pydantic_would_alter(value: object) -> None:
+def _refuse_what_pydantic_would_alter(value: object, depth: int) -> None:
     """Raise SessionDataError unless JSON brings a model, a date and the like back as it was.
 
     Pydantic writes a secret as stars and NaN inside a model as null, and says nothing.
     """
     kind: Any = type(value)
-    back = _adapter(kind, repr(kind)).validate_json(to_json(value))
+    encoded = to_json(value)
+    _refuse_what_json_would_alter(from_json(encoded), depth)  # what is inside may be deep
+    back = _adapter(kind, repr(kind)).validate_json(encoded)
     if not same(back, value):
         raise SessionDataError(
             f"A {kind.__name__} would not come back from JSON as it is now: it holds a secret, "

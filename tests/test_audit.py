@@ -63,6 +63,16 @@ def test_the_strictest_settings_raise_none(carrier):
         ({"near_cache_staleness": 2}, "warning NEAR_CACHE_STALENESS is set and does nothing"),
         ({"redis_url": "redis://:p@db.example"}, "note REDIS_URL names another machine without"),
         ({"redis_url": "rediss://db.example"}, "warning REDIS_URL names another machine and no"),
+        ({"redis_url": "rediss://localhost.corp.example"}, "warning REDIS_URL names another"),
+        ({"redis_url": "rediss://127.attacker.example"}, "warning REDIS_URL names another"),
+        (
+            {"redis_url": "rediss://:p@db.example?ssl_cert_reqs=none"},
+            "warning REDIS_URL has ssl_cert_reqs=none: whoever",
+        ),
+        (
+            {"redis_url": "rediss+cluster://:p@a.example,b.example?ssl_check_hostname=False"},
+            "warning REDIS_URL has ssl_check_hostname=False: whoever",
+        ),
     ],
 )
 def test_one_thing_is_told_once(values, told):
@@ -93,6 +103,10 @@ def test_several_things_are_told_warnings_first():
         "redis://127.0.0.1:6379/0",
         "redis://localhost",
         "redis://[::1]:6379",
+        "redis://127.1.2.3",
+        "redis://LOCALHOST",
+        "rediss://localhost?ssl_cert_reqs=none",
+        "rediss://:p@db.example?ssl_cert_reqs=required&ssl_check_hostname=true",
         "unix:///run/redis?db=0",
         "redis+cluster://localhost:1,127.0.0.1:2",
         "rediss://user:password@db.example",

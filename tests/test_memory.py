@@ -289,7 +289,7 @@ class TestLeases:
 
         def wait_and_vanish():
             loop = asyncio.new_event_loop()
-            waiting.append(loop.create_task(table._acquire("a", 5, clock)))
+            waiting.append(loop.create_task(table.acquire("a", 5, clock)))
             loop.call_soon(loop.stop)
             loop.run_forever()
             loop.close()
@@ -297,7 +297,7 @@ class TestLeases:
 
         async with table.hold("a", timeout=5, clock=clock):
             await asyncio.to_thread(wait_and_vanish)
-            next_one = asyncio.create_task(table._acquire("a", 5, clock))
+            next_one = asyncio.create_task(table.acquire("a", 5, clock))
             await asyncio.wait({next_one}, timeout=0)
         lease = await next_one
         assert table.is_held("a", lease, clock())
@@ -311,7 +311,7 @@ class TestLeases:
             async with table.hold("a", timeout=5, clock=clock):
                 order.append(name)
 
-        await table._acquire("a", 0.02, clock)
+        await table.acquire("a", 0.02, clock)
         tasks = []
         for name in range(10):
             tasks.append(asyncio.create_task(enter(name)))
@@ -322,16 +322,16 @@ class TestLeases:
     async def test_who_was_handed_the_lock_and_lost_it_waits_again(self, clock):
         """Without spinning, and gets it in the end."""
         table = LeaseTable()
-        first = await table._acquire("a", 5, clock)
-        waiting = asyncio.create_task(table._acquire("a", 5, clock))
+        first = await table.acquire("a", 5, clock)
+        waiting = asyncio.create_task(table.acquire("a", 5, clock))
         await asyncio.wait({waiting}, timeout=0)
-        table._release("a", first, clock())  # handed over, but the waiter has not run yet
+        table.release("a", first, clock())  # handed over, but the waiter has not run yet
         clock.advance(5)
         newcomer = _Waiter(5)
         assert table._try("a", newcomer, clock()) == 0
         done, _ = await asyncio.wait({waiting}, timeout=0.01)
         assert not done
-        assert table._release("a", newcomer.lease, clock())
+        assert table.release("a", newcomer.lease, clock())
         assert table.is_held("a", await waiting, clock())
 
     async def test_being_woken_twice_is_being_woken(self):
@@ -355,15 +355,25 @@ class TestLeases:
     async def test_giving_up_a_lock_that_is_gone_is_quiet(self, clock):
         """The name may have been freed meanwhile."""
         table = LeaseTable()
-        assert not table._release("a", "x", clock())
+        assert not table.release("a", "x", clock())
         table._withdraw("a", _Waiter(1), clock())
         assert not table.is_held("a", "x", clock())
+
+    async def test_only_who_holds_a_lock_can_hold_it_longer(self, clock):
+        """Another lease, or one of a lock that is gone, extends nothing."""
+        table = LeaseTable()
+        table.extend("a", "x", clock() + 10)
+        lease = await table.acquire("a", 5, clock)
+        table.extend("a", "x", clock() + 10)
+        assert not table.is_held("a", lease, clock() + 5)
+        table.extend("a", lease, clock() + 10)
+        assert table.is_held("a", lease, clock() + 5)
 
     async def test_who_waits_enters_when_the_holders_time_is_over(self, clock):
         """Without anybody leaving: the holder may be dead."""
         table = LeaseTable()
-        await table._acquire("a", 0.01, clock)
-        waiting = asyncio.create_task(table._acquire("a", 5, clock))
+        await table.acquire("a", 0.01, clock)
+        waiting = asyncio.create_task(table.acquire("a", 5, clock))
         await asyncio.wait({waiting}, timeout=0)
         clock.advance(0.01)
         assert table.is_held("a", await waiting, clock())

@@ -102,18 +102,18 @@ async def test_a_cancelled_holder_lets_the_next_in(clock):
 async def test_who_waits_enters_as_soon_as_the_holders_time_is_over():
     """Not only when its own patience ends."""
     table, clock = LeaseTable(), asyncio.get_running_loop().time
-    await table._acquire("a", 0.01, clock)
+    await table.acquire("a", 0.01, clock)
     async with asyncio.timeout(5):
-        assert await table._acquire("a", 60, clock)
+        assert await table.acquire("a", 60, clock)
 
 
 async def test_who_waits_in_vain_waits_no_longer_than_it_said(clock):
     """However long the holder may stay."""
     table = LeaseTable()
-    await table._acquire("a", 60, clock)
+    await table.acquire("a", 60, clock)
     async with asyncio.timeout(5):
         with pytest.raises(LockTimeout):
-            await table._acquire("a", 0.01, clock)
+            await table.acquire("a", 0.01, clock)
 
 
 async def test_a_waiter_in_another_thread_is_woken(clock):
@@ -121,17 +121,17 @@ async def test_a_waiter_in_another_thread_is_woken(clock):
     table, waits, entered = LeaseTable(), threading.Event(), threading.Event()
 
     async def wait():
-        waiting = asyncio.create_task(table._acquire("a", 60, clock))
+        waiting = asyncio.create_task(table.acquire("a", 60, clock))
         await asyncio.wait({waiting}, timeout=0)
         waits.set()
         await waiting
         entered.set()
 
-    lease = await table._acquire("a", 60, clock)
+    lease = await table.acquire("a", 60, clock)
     thread = threading.Thread(target=asyncio.run, args=(wait(),), daemon=True)
     thread.start()
     assert await asyncio.to_thread(waits.wait, 5)
-    assert table._release("a", lease, clock())
+    assert table.release("a", lease, clock())
     assert await asyncio.to_thread(entered.wait, 5)
 
 

@@ -5,6 +5,7 @@ from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum, IntEnum
+from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -157,6 +158,18 @@ class Day:
     at: datetime
 
 
+@dataclass
+class Box:
+    content: Any
+
+
+class Crate(BaseModel):
+    content: Any
+
+    def __init__(self, content):
+        super().__init__(content=content)
+
+
 REPEATED = datetime(2025, 10, 26, 2, 30, tzinfo=ZoneInfo("Europe/Berlin"))
 SKIPPED = datetime(2025, 3, 30, 2, 30, tzinfo=ZoneInfo("Europe/Berlin"))
 
@@ -171,6 +184,16 @@ def test_a_moment_that_a_clock_shows_twice_or_never_is_stored(moment):
     alone = decode_value_as(encode_value(moment), datetime)
     found = [back.days[0]["a"], back.first[0], days[0].at, alone]
     assert [each.astimezone(UTC) for each in found] == told
+
+
+@pytest.mark.parametrize("wrap", [Box, Crate, lambda inner: [Box(inner)]])
+def test_nesting_is_bounded_inside_of_models_too(wrap):
+    """The levels of a model, and of what it is in, count."""
+    levels = MAX_DEPTH - (2 if isinstance(wrap(1), list) else 1)
+    assert decode_value(encode_value(wrap(nested(levels))))
+    for more in (1, 50, 100, 10_000):
+        with pytest.raises(SessionDataError):
+            encode_value(wrap(nested(levels + more)))
 
 
 def test_what_differs_is_not_the_same():

@@ -15,9 +15,7 @@ from fastapi_memsession.stores.base import (
     Increment,
     SetDefault,
 )
-from fastapi_memsession.values import decode_value, encode_value
-
-_INT64 = range(-(2**63), 2**63)
+from fastapi_memsession.values import INT64, decode_value, encode_value
 
 
 def apply_changes(
@@ -68,7 +66,7 @@ def _sum(encoded: bytes, by: int | float) -> bytes:
         raise not_a_number()
     if type(value) is int and type(by) is int:
         total = value + by
-        if not (value in _INT64 and by in _INT64 and total in _INT64):
+        if not (value in INT64 and by in INT64 and total in INT64):
             raise sum_out_of_range()
         return encode_value(total)
     try:

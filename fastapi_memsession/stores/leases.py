@@ -83,16 +83,17 @@ class LeaseTable:
         self, name: str, *, timeout: float, clock: Callable[[], float]
     ) -> AsyncIterator[str]:
         """Hold `name` as `SessionStore.lock` describes."""
-        lease = await self._acquire(name, timeout, clock)
+        lease = await self.acquire(name, timeout, clock)
         try:
             yield lease
         except BaseException:
-            self._release(name, lease, clock())
+            self.release(name, lease, clock())
             raise
-        if not self._release(name, lease, clock()):
+        if not self.release(name, lease, clock()):
             raise lock_lost(timeout)
 
-    async def _acquire(self, name: str, timeout: float, clock: Callable[[], float]) -> str:
+    async def acquire(self, name: str, timeout: float, clock: Callable[[], float]) -> str:
+        """Return the lease of who holds `name` from now on; to be released."""
         waiter = _Waiter(timeout)
         give_up = waiter.loop.time() + timeout
         try:
@@ -120,7 +121,14 @@ class LeaseTable:
             waiter.future = waiter.loop.create_future()
             return lock.until - now
 
-    def _release(self, name: str, lease: str, now: float) -> bool:
+    def extend(self, name: str, lease: str, until: float) -> None:
+        """Let a lease hold the lock until then, if it still does."""
+        with self._guard:
+            lock = self._locks.get(name)
+            if lock is not None and lock.lease == lease:
+                lock.until = until
+
+    def release(self, name: str, lease: str, now: float) -> bool:
         """Let the next one in. Returns whether `lease` still held the lock until now."""
         with self._guard:
             lock = self._locks.get(name)

@@ -8,7 +8,7 @@ the caller; the time to live that Redis keeps is only the broom.
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any
+from typing import Any, cast
 
 from fastapi_memsession.errors import EndReason, SessionEnded, SessionIdTaken, StoreUnavailable
 from fastapi_memsession.records import Ended, SessionInfo, SessionKey, SessionRecord, SessionStats
@@ -28,12 +28,14 @@ from fastapi_memsession.stores.redis_layout import (
     info_from,
     milliseconds_kept,
     record_from,
+    remembered,
     result_of,
+    sendable,
     steps_of,
 )
 from fastapi_memsession.stores.redis_listening import RedisListening
 from fastapi_memsession.stores.redis_locks import RedisLocks
-from fastapi_memsession.stores.redis_urls import Client, client_maker
+from fastapi_memsession.stores.redis_urls import Client, client_maker, given
 
 
 class RedisStore(SessionStore):
@@ -41,7 +43,7 @@ class RedisStore(SessionStore):
 
     Args:
         client: a URL (see `client_maker`), or a client of `redis.asyncio` of your own, which
-            is used as it is and not closed.
+            is used as it is and not closed. It must not decode replies, nor encode but as UTF-8.
         prefix: what all keys begin with.
         timeout: seconds within which every call is answered or fails.
     """
@@ -50,7 +52,7 @@ class RedisStore(SessionStore):
         self, client: str | Client, *, prefix: str = "memsession", timeout: float = 1.0
     ) -> None:
         owned = isinstance(client, str)
-        make = client_maker(client, timeout=timeout) if isinstance(client, str) else lambda: client
+        make = client_maker(client, timeout=timeout) if isinstance(client, str) else given(client)
         self._clients = RedisCalls(make, timeout=timeout, owned=owned)
         self._run = self._clients.script
         self._locks = RedisLocks(self._clients)
@@ -85,7 +87,7 @@ class RedisStore(SessionStore):
         """See SessionStore."""
         names, session_id, user_id = self._names, record.session_id, record.user_id
         ours = replacing is not None and replacing.user_id == user_id
-        replaced = replacing.session_id if replacing and ours else session_id
+        replaced = sendable(replacing.session_id) if replacing and ours else session_id
         arguments = (
             repr(now),
             session_id,
@@ -175,7 +177,7 @@ class RedisStore(SessionStore):
         # A server that was held up must not do it after the caller gave up, and cannot tell anyone.
         keys.append(names.ticket(renamed))
         await self._clients.ticket(keys[-1])
-        arguments = repr(now), key.session_id, session_id, confirmed
+        arguments = repr(now), sendable(key.session_id), session_id, confirmed
         reply = await self._run("rename", keys, *arguments, idempotent=True)
         if reply == [-1]:
             raise SessionIdTaken
@@ -188,7 +190,7 @@ class RedisStore(SessionStore):
     ) -> Rotation:
         """See SessionStore."""
         keys = [self._names.index(key.user_id), self._names.session(*key)]
-        arguments = (repr(now), generation, repr(float(grace)), key.session_id)
+        arguments = (repr(now), generation, repr(float(grace)), sendable(key.session_id))
         reply: list[Any] | None = await self._run("rotate", keys, *arguments)
         if reply is None:
             return Rotation("gone", None)
@@ -197,7 +199,7 @@ class RedisStore(SessionStore):
 
     async def delete(self, key: SessionKey, *, now: float, reason: EndReason) -> str | None:
         """See SessionStore."""
-        user_id, session_id = key
+        user_id, session_id = key.user_id, sendable(key.session_id)
         while True:
             keys = [self._names.index(user_id), self._names.session(user_id, session_id)]
             reply = await self._run("delete", keys, repr(now), session_id, reason, idempotent=True)
@@ -208,16 +210,13 @@ class RedisStore(SessionStore):
     async def end_reason(self, key: SessionKey, *, now: float) -> EndReason | None:
         """See SessionStore."""
         found = await self._clients.some(self._names.session(*key), "q", "d")
-        reason, deadline = found or (None, "0")
-        return reason.decode() if reason and now < float(deadline) else None
+        return cast("EndReason | None", remembered(found, now))
 
     async def successor(self, key: SessionKey, *, now: float) -> str | None:
         """See SessionStore."""
         found, name = None, self._names.session(*key)
-        while (reply := await self._clients.some(name, "s", "d")) and reply[0]:
-            if now >= float(reply[1]):
-                break
-            name = self._names.session(key.user_id, found := reply[0].decode())
+        while (later := remembered(await self._clients.some(name, "s", "d"), now)) is not None:
+            name = self._names.session(key.user_id, found := later)
         return found
 
     def watch(
@@ -237,9 +236,8 @@ class RedisStore(SessionStore):
         self, user_id: str, *, now: float, keep: str | None = None, reason: EndReason
     ) -> list[str]:
         """See SessionStore."""
-        index = self._names.index(user_id)
-        arguments = (repr(now), reason, LOGIN_SECONDS * 1000)
-        known, kept = await self._clients.members(index), keep or ""
+        index, arguments = self._names.index(user_id), (repr(now), reason, LOGIN_SECONDS * 1000)
+        known, kept = await self._clients.members(index), sendable(keep or "")
         while True:
             keys = [index, self._names.revocation(user_id)]
             keys += [self._names.session(user_id, each) for each in (kept, *known)]

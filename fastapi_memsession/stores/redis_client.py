@@ -161,7 +161,7 @@ class RedisClients:
             for name, value in pool.connection_kwargs.items()
             if not name.startswith("maint_")  # they are for connections of the pool
         }
-        options |= {"protocol": 2, "decode_responses": False, "retry": Retry(NoBackoff(), 0)}
+        options |= {"protocol": 2, "retry": Retry(NoBackoff(), 0)}
         connection = pool.connection_class(**options)
         try:
             await self.call(connection.connect, idempotent=False)

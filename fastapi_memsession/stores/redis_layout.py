@@ -47,6 +47,7 @@ logger = logging.getLogger("fastapi_memsession")
 
 _LONGEST_TAG = 128  # characters
 _SLACK = 60_000  # milliseconds that Redis keeps a dead record: callers' clocks differ
+_LATEST = 1e17  # seconds: a later time is broken; see `time` in life.lua
 _AGENT = ("a", "a1", "a2", "a3")
 _AGENT_NAMES = tuple(name.encode() for name in _AGENT)
 _PIECE = (
@@ -67,7 +68,7 @@ class Keys:
 
     def session(self, user_id: str, session_id: str) -> str:
         """Name the record of a session."""
-        return f"{self.prefix}:{{{_tag(user_id)}}}:s:{session_id}"
+        return f"{self.prefix}:{{{_tag(user_id)}}}:s:{sendable(session_id)}"
 
     def index(self, user_id: str) -> str:
         """Name the sessions of a user."""
@@ -83,7 +84,7 @@ class Keys:
 
     def lock(self, key: SessionKey) -> str:
         """Name the lock of a session."""
-        return f"{self.prefix}:{{{_tag(key.user_id)}}}:l:{key.session_id}"
+        return f"{self.prefix}:{{{_tag(key.user_id)}}}:l:{sendable(key.session_id)}"
 
     def ticket(self, key: SessionKey) -> str:
         """Name what lets a session have a new id, for a moment."""
@@ -108,7 +109,7 @@ class Keys:
 
     def parts(self, session: str, name: bytes | None) -> tuple[str, str]:
         """Return user and session id of a record's key; `name` is its field `n`."""
-        tag, _, session_id = session.removeprefix(f"{self.prefix}:{{").rpartition("}:s:")
+        tag, _, session_id = session.removeprefix(self.beginning).rpartition("}:s:")
         return unquote(tag[1:]) if name is None else name.decode(), session_id
 
 
@@ -119,6 +120,13 @@ def _tag(user_id: str) -> str:
     if len(tag) <= _LONGEST_TAG:
         return tag
     return "#" + hashlib.sha256(user_id.encode(errors="surrogatepass")).hexdigest()
+
+
+def sendable(session_id: str) -> str:
+    """Return a session id as it is named in Redis: one that nothing has, if it cannot be named."""
+    if session_id.isascii():
+        return session_id
+    return session_id.encode(errors="backslashreplace").decode()
 
 
 def fields_of(record: SessionRecord) -> list[Any]:
@@ -185,7 +193,7 @@ def result_of(reply: Sequence[Any], max_bytes: int) -> ChangeResult:
 def info_from(user_id: str, session_id: str, fields: Sequence[bytes | None]) -> SessionInfo | None:
     """Return what may be shown of a session, from its fields INFO; None if they are broken."""
     try:
-        created, seen, expires = (float(each or 0) for each in fields[:3])
+        created, seen, expires = (_time(each or b"0") for each in fields[:3])
         address, agent = _text(fields[3:4]), _text(fields[4:])
     except ValueError:
         return None
@@ -208,23 +216,56 @@ def record_from(
         return SessionRecord(
             key.user_id,
             key.session_id,
-            from_json(found[b"k"]),
+            _claims(found[b"k"]),
             {name[1:].decode(): value for name, value in found.items() if name[:1] == b":"},
-            float(found[b"c"]),
-            float(found[b"l"]),
-            float(found[b"e"]),
-            float(found[b"d"]),
-            float(found[b"x"]),
-            float(found[b"v"]),
+            _time(found[b"c"]),
+            _time(found[b"l"]),
+            _time(found[b"e"]),
+            _time(found[b"d"]),
+            _time(found[b"x"]),
+            _time(found[b"v"]),
             _text(map(found.get, _AGENT_NAMES)) if b"a" in found else None,
             found[b"i"].decode() if b"i" in found else None,
             int(found[b"g"]),
             int(found[b"u"]),
-            float(found[b"r"]),
+            _time(found[b"r"]),
         )
     except (KeyError, ValueError):
         logger.error("A record of a session is broken; it is taken as absent.")
         return None
+
+
+def remembered(found: Sequence[bytes | None] | None, now: float) -> str | None:
+    """Return a field that tells of a session that ended, of that and `d`; None if that is over."""
+    text, deadline = found or (None, None)
+    try:
+        return text.decode() if text and deadline and now < _time(deadline) else None
+    except ValueError:
+        return None
+
+
+def _time(text: bytes) -> float:
+    """Return a time as it is kept.
+
+    Raises:
+        ValueError: it is none that we write.
+    """
+    time = float(text)
+    if not abs(time) < _LATEST:
+        raise ValueError("no time")
+    return time
+
+
+def _claims(text: bytes) -> dict[str, str]:
+    """Return claims as they are kept.
+
+    Raises:
+        ValueError: they are none.
+    """
+    claims = from_json(text)
+    if type(claims) is not dict or not all(type(value) is str for value in claims.values()):
+        raise ValueError("no claims")
+    return claims
 
 
 def ending_from(message: bytes) -> Ended | None:

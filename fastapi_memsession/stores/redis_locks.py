@@ -5,13 +5,13 @@ Within a process, callers stand in line, first come first served; the first of t
 
 import asyncio
 import math
-import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 from fastapi_memsession.errors import StoreUnavailable
 from fastapi_memsession.stores.leases import LeaseTable, lock_lost, lock_not_free
 from fastapi_memsession.stores.redis_calls import RedisCalls
+from fastapi_memsession.unbroken import begin, unbroken
 
 _LONGEST_PAUSE = 0.1  # seconds between two looks at a lock that another process holds
 
@@ -32,28 +32,40 @@ class RedisLocks:
         self, name: str, *, timeout: float, clock: Callable[[], float]
     ) -> AsyncIterator[str]:
         """Hold `name` as `SessionStore.lock` describes."""
-        async with self._here.hold(name, timeout=timeout, clock=clock):
-            lease = await self._take(name, timeout, clock)
+        give_up = asyncio.get_running_loop().time() + timeout
+        lease = await self._here.acquire(name, timeout, clock)
+        try:
+            until = await self._take(name, lease, timeout, clock, give_up)
+            # Who is next in line waits from now on: how long this one waited is not held.
+            self._here.extend(name, lease, until)
             try:
                 yield lease
             except BaseException:
-                with suppress(StoreUnavailable):  # it runs out by itself; the error matters more
-                    await self._give_back(name, lease, clock())
+                await unbroken(self._drop(name, lease, clock()))
                 raise
-            in_time = await self._give_back(name, lease, clock())
+            in_time = await unbroken(self._give_back(name, lease, clock()))
+        finally:
+            self._here.release(name, lease, clock())
         if not in_time:
             raise lock_lost(timeout)
 
-    async def _take(self, name: str, timeout: float, clock: Callable[[], float]) -> str:
-        lease, loop = secrets.token_hex(16), asyncio.get_running_loop()
-        give_up, pause = loop.time() + timeout, 0.005
+    async def _take(
+        self, name: str, lease: str, timeout: float, clock: Callable[[], float], give_up: float
+    ) -> float:
+        """Return the time until which the lease holds the lock."""
+        loop, pause = asyncio.get_running_loop(), 0.005
         life = math.ceil(timeout * 1000) + 60_000  # longer than the lease: callers' clocks differ
         while True:
             now = clock()
-            until = repr(now + timeout)
-            till = await self._calls.script("lock", [name], repr(now), lease, until, life)
+            until = now + timeout
+            try:
+                till = await self._calls.script("lock", [name], repr(now), lease, repr(until), life)
+            except BaseException:
+                # It may be taken all the same. Not waited for: the server may hang.
+                begin(self._drop(name, lease, now))
+                raise
             if till == b"":
-                return lease
+                return until
             if loop.time() >= give_up:
                 raise lock_not_free(timeout)
             await asyncio.sleep(min(pause, give_up - loop.time()))
@@ -61,3 +73,7 @@ class RedisLocks:
 
     async def _give_back(self, name: str, lease: str, now: float) -> bool:
         return bool(await self._calls.script("unlock", [name], repr(now), lease))
+
+    async def _drop(self, name: str, lease: str, now: float) -> None:
+        with suppress(StoreUnavailable):  # it runs out by itself; what went wrong matters more
+            await self._give_back(name, lease, now)

@@ -24,7 +24,7 @@ from redis.exceptions import (
     SlotNotCoveredError,
 )
 
-from fastapi_memsession.errors import SettingsError
+from fastapi_memsession.errors import SessionUsageError, SettingsError
 
 Client = Redis | RedisCluster
 MAX_CONNECTIONS = 50
@@ -46,6 +46,18 @@ def client_maker(url: str, *, timeout: float) -> Callable[[], Client]:
     Raises:
         SettingsError: the URL is none of these; it is not quoted, for it may hold a password.
     """
+    make = _maker_of(url, timeout)
+    if make is None:  # raised out here, it does not hold the other error, which quotes the URL
+        raise SettingsError(
+            "MEMSESSION_REDIS_URL must be redis://, rediss:// or unix://, or "
+            "redis+sentinel://host:port,host:port/service, or redis+cluster://host:port,host:port "
+            "(rediss+... for TLS), and its options must be those of redis-py."
+        )
+    return make
+
+
+def _maker_of(url: str, timeout: float) -> Callable[[], Client] | None:
+    """See `client_maker`. None if the URL is none of these."""
     try:
         parts = urlsplit(url)
         make = _MAKERS[parts.scheme.partition("+")[2]](parts, timeout)
@@ -55,12 +67,28 @@ def client_maker(url: str, *, timeout: float) -> Callable[[], Client]:
             pool: Any = client.connection_pool
             pool.make_connection()
     except (KeyError, ValueError, TypeError, RedisClusterException):
-        raise SettingsError(
-            "MEMSESSION_REDIS_URL must be redis://, rediss:// or unix://, or "
-            "redis+sentinel://host:port,host:port/service, or redis+cluster://host:port,host:port "
-            "(rediss+... for TLS), and its options must be those of redis-py."
-        ) from None
+        return None
     return make
+
+
+def given(client: Client) -> Callable[[], Client]:
+    """Return what gives a client of the user's own.
+
+    Raises:
+        SessionUsageError: it reads or writes text as we do not.
+    """
+    encoder = client.get_encoder()
+    if encoder.decode_responses:
+        raise SessionUsageError(
+            "This client of Redis decodes replies, which are bytes to us: make it without "
+            "decode_responses=True, or give sessions a client of their own."
+        )
+    if encoder.encoding.lower() not in {"utf-8", "utf8"}:
+        raise SessionUsageError(
+            f"This client of Redis writes text as {encoder.encoding}, and sessions are UTF-8: make "
+            'it without encoding=..., or with encoding="utf-8"; or give sessions their own.'
+        )
+    return lambda: client
 
 
 def _server(parts: SplitResult, timeout: float) -> Callable[[], Client]:

@@ -90,8 +90,11 @@ class Bomb:
 
 
 PLANTED = {
-    "a pickle": base64.b64encode(pickle.dumps(Bomb())).decode(),
-    "a deep list": "[" * 10_000,
+    "a pickle": (":theme", base64.b64encode(pickle.dumps(Bomb())).decode()),
+    "a deep list": (":theme", "[" * 10_000),
+    "claims that are a number": ("k", "5"),
+    "a session for ever": ("e", "inf"),
+    "a deadline that never comes": ("d", "inf"),
 }
 
 
@@ -100,8 +103,10 @@ PLANTED = {
 def test_what_was_planted_in_the_store(server, pair, redis, planted):
     """Is read as JSON or not at all; it ends no other session, and the server does not fail."""
     other = server.log_in()
-    redis.command("HSET", record_of(redis, pair), ":theme", PLANTED[planted])
+    redis.command("HSET", record_of(redis, pair), *PLANTED[planted])
     assert server.status(PROFILE, *server.sent(pair.access)) in {401, 422}
+    assert server.status(SESSIONS, *server.sent(other.access)) == 200
+    assert server.status(LOGOUT, *server.sent(*pair)) < 500
     assert server.is_alive(other.access)
     assert "unpickled" not in server.log.read_text()
 

@@ -241,7 +241,7 @@ async def test_many_channels(server, store, kept, record):
     assert ended == {each.session_id for each in made}
 
 
-@pytest.mark.parametrize("options", [{}, {"protocol": 3}, {"decode_responses": True}])
+@pytest.mark.parametrize("options", [{}, {"protocol": 3}])
 async def test_a_client_of_the_users_own_listens(server, store, kept, options):
     """By a connection that reads as we do, whatever that client's do."""
     client, heard = Redis.from_url(server.url, **options), asyncio.Queue()

@@ -421,9 +421,9 @@ async def test_an_ear_that_died_is_replaced(kept, near):
     await seen(near, kept.key)
 
 
-@pytest.mark.parametrize("options", [{}, {"protocol": 3}, {"decode_responses": True}])
+@pytest.mark.parametrize("options", [{}, {"protocol": 3}])
 async def test_a_client_of_the_users_own_hears(kept, server, store, options):
-    """By a connection that reads as we do, whatever that client's do."""
+    """By a connection that reads as we do, whatever its others do."""
     client = Redis.from_url(server.url, **options)
     near = NearStore(client, staleness=LONG)
     await near._tracking.here.open()

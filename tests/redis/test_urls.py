@@ -6,8 +6,10 @@ import traceback
 from urllib.parse import quote
 
 import pytest
+from redis.asyncio import Redis, RedisCluster, Sentinel
 
-from fastapi_memsession import SettingsError, StoreUnavailable
+from fastapi_memsession import SessionUsageError, SettingsError, StoreUnavailable
+from fastapi_memsession.stores.near import NearStore
 from fastapi_memsession.stores.redis import RedisStore
 from tests.authority import Authority
 from tests.conftest import START
@@ -115,6 +117,9 @@ async def test_sentinels_may_ask_for_a_password_of_their_own(redis_folder, recor
         "redis+cluster://:geheim@localhost?db=2",
         "redis+cluster://:geheim@localhost?colour=red",
         "redis+sentinel://:geheim@localhost/service?colour=red",
+        "redis://:geheim/41@localhost",
+        "redis+cluster://:geheim/41@localhost",
+        "redis+sentinel://:geheim/41@localhost/service",
     ],
 )
 def test_a_url_that_cannot_be_is_refused_and_not_quoted(url):
@@ -122,3 +127,39 @@ def test_a_url_that_cannot_be_is_refused_and_not_quoted(url):
     with pytest.raises(SettingsError, match="redis\\+sentinel") as caught:
         RedisStore(url)
     assert "geheim" not in "".join(traceback.format_exception(caught.value))
+    assert caught.value.__context__ is None  # tools that report errors show it, too
+
+
+def of_a_server(**options):
+    return Redis(**options)
+
+
+def of_a_socket(**options):
+    return Redis.from_url("unix:///nowhere", **options)
+
+
+def of_sentinels(**options):
+    return Sentinel([("localhost", 1)]).master_for("service", **options)
+
+
+def of_a_cluster(**options):
+    return RedisCluster(host="localhost", **options)
+
+
+OWN = [of_a_server, of_a_socket, of_sentinels, of_a_cluster]
+
+
+@pytest.mark.parametrize("make", OWN)
+@pytest.mark.parametrize("options", [{"decode_responses": True}, {"encoding": "latin-1"}])
+def test_a_client_that_reads_or_writes_other_text_is_refused(make, options):
+    """Where the store is made, not in the first request; the error says what to change."""
+    for store in (RedisStore, NearStore):
+        with pytest.raises(SessionUsageError, match=f"without {next(iter(options))}="):
+            store(make(**options))
+
+
+@pytest.mark.parametrize("make", OWN)
+@pytest.mark.parametrize("options", [{}, {"encoding": "UTF8"}, {"encoding": "utf-8"}])
+def test_a_client_that_reads_and_writes_as_we_do_is_taken(make, options):
+    """Whichever it is."""
+    RedisStore(make(**options))

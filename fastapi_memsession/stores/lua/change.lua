@@ -9,7 +9,7 @@ local session, now = KEYS[1], alive(KEYS[1], ARGV[1])
 if not now then return false end
 if ARGV[3] ~= '' then
   local lease, till = string.match(redis.call('GET', KEYS[2]) or '', '^(%x+):(.+)$')
-  if lease ~= ARGV[3] or now >= tonumber(till) then return {'lease'} end
+  if lease ~= ARGV[3] or now >= time(till) then return {'lease'} end
 end
 
 local before = {}   -- what was there, for each field that was touched: false for nothing
@@ -126,7 +126,7 @@ for i = 5, #ARGV, 4 do
   values[#values + 1] = shown
 end
 
-local size = tonumber(redis.call('HGET', session, 'z'))
+local size = count(redis.call('HGET', session, 'z'))
 local grown = size
 for _, field in ipairs(order) do
   local after, was = read(field), before[field]

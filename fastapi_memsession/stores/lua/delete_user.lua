@@ -18,5 +18,5 @@ for i = 1, #ids do
   end
 end
 local before = redis.call('GET', KEYS[2])
-if not before or tonumber(before) < tonumber(now) then redis.call('SET', KEYS[2], now, 'PX', ARGV[3]) end
+if not before or time(before) < tonumber(now) then redis.call('SET', KEYS[2], now, 'PX', ARGV[3]) end
 return {'done', ended}

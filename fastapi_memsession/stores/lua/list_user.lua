@@ -10,7 +10,7 @@ if not same then return {-1, ids} end
 for i = 2, #KEYS do
   local fields = redis.call('HMGET', KEYS[i], 'c', 'l', 'e', 'i', 'a', 'a1', 'a2', 'a3')
   local expires = fields[3]
-  if expires and now < tonumber(expires) then
+  if expires and now < time(expires) then
     living[#living + 1] = {ARGV[i], unpack(fields)}
   else
     if expires then removed = removed + redis.call('DEL', KEYS[i]) end

@@ -3,12 +3,12 @@
 local session, now = KEYS[1], tonumber(ARGV[1])
 local expires, idle, seen, generation, used =
   unpack(redis.call('HMGET', session, 'e', 'x', 'l', 'g', 'u'))
-if not expires or now >= tonumber(expires) then return false end
-if ARGV[2] ~= '' and now - tonumber(seen) >= math.min(tonumber(ARGV[2]), tonumber(idle) / 2) then
+if now >= time(expires) then return false end
+if ARGV[2] ~= '' and now - time(seen) >= math.min(tonumber(ARGV[2]), time(idle) / 2) then
   renew(session, ARGV[1])
 end
 local shown = tonumber(ARGV[3])
-if shown and shown > tonumber(used) and shown <= tonumber(generation) then
+if shown and shown > count(used) and shown <= count(generation) then
   redis.call('HSET', session, 'u', ARGV[3])
 end
 return redis.call('HGETALL', session)

@@ -14,6 +14,6 @@ redis.call('RENAME', session, renamed)
 local created, deadline = unpack(redis.call('HMGET', renamed, 'c', 'd'))
 remember(session, now, 'replaced', deadline, ARGV[3])
 if ARGV[4] ~= '' then redis.call('HSET', renamed, 'v', ARGV[4]) end
-redis.call('ZADD', index, created, ARGV[3]) -- first: an index that is empty is gone, with its expiry
+redis.call('ZADD', index, time(created), ARGV[3]) -- first: an index that is empty is gone, with its expiry
 redis.call('ZREM', index, ARGV[2])
 return redis.call('HGETALL', renamed)

@@ -4,14 +4,14 @@
 local index, session, now, shown = KEYS[1], KEYS[2], alive(KEYS[2], ARGV[1]), tonumber(ARGV[2])
 if not now then return {'gone'} end
 local generation, used, rotated = unpack(redis.call('HMGET', session, 'g', 'u', 'r'))
-generation = tonumber(generation)
+generation = count(generation)
 if shown < 0 or shown > generation then return {'gone'} end
 local outcome
 if shown == generation then
   outcome = 'rotated'
   redis.call('HSET', session, 'g', shown + 1, 'u', shown, 'r', ARGV[1])
 elseif shown == generation - 1
-  and (tonumber(used) < generation or now - tonumber(rotated) < tonumber(ARGV[3])) then
+  and (count(used) < generation or now - time(rotated) < tonumber(ARGV[3])) then
   outcome = 'repeated'
 else
   finish(session, ARGV[1], 'reused')

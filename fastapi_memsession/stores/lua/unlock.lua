@@ -2,4 +2,4 @@
 local lease, till = string.match(redis.call('GET', KEYS[1]) or '', '^(%x+):(.+)$')
 if lease ~= ARGV[2] then return 0 end
 redis.call('DEL', KEYS[1])
-return tonumber(ARGV[1]) < tonumber(till) and 1 or 0
+return tonumber(ARGV[1]) < time(till) and 1 or 0

@@ -123,6 +123,35 @@ class Locks(Trial):
             await asyncio.gather(*tasks[1:])
         assert entered.count(1) == entered.count(2) == 20
 
+    async def test_who_is_cancelled_while_entering_leaves_it_free(self, lock: Any) -> None:
+        """At whichever step that is: the next one need not wait for a lease to run out."""
+
+        async def enter() -> None:
+            async with lock():
+                pass
+
+        for steps in range(100):
+            task = asyncio.create_task(enter())
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+            await enter()
+
+    async def test_to_wait_is_not_to_hold(self, lock: Any, clock: TrialClock) -> None:
+        """Who waited long may hold it as long as anyone."""
+
+        async def hold() -> None:
+            async with lock():
+                clock.advance(9)
+
+        async with lock():
+            waiting = asyncio.create_task(hold())
+            await asyncio.wait({waiting}, timeout=0)
+            clock.advance(9)
+        await waiting
+
     async def test_an_error_inside_lets_the_next_in(self, lock: Any) -> None:
         """The error comes out unchanged."""
         with pytest.raises(ZeroDivisionError):

@@ -52,6 +52,42 @@ class Records(Trial):
             assert await store.end_reason(key, now=now) is None
         assert await load(store, kept.key, clock) == kept
 
+    async def test_an_id_that_cannot_be_is_no_sessions(
+        self, store: Any, kept: SessionRecord, record: Any, clock: TrialClock
+    ) -> None:
+        """A lone surrogate comes in by JSON as well, and is absent for every call."""
+        key, now = kept.key._replace(session_id="\ud800"), clock()
+        assert await load(store, key, clock) is None
+        assert await load(store, key, clock, 0, generation=0) is None
+        assert await store.change(key, [SetValue("a", b"1")], now=now, max_bytes=1000) is None
+        assert await store.set_claims(key, {}, expected={}, now=now) is None
+        assert await store.rename(key, "new", now=now) is None
+        assert (await store.rotate(key, 0, now=now, grace=10)).outcome == "gone"
+        assert await store.delete(key, now=now, reason="logout") is None
+        assert await store.end_reason(key, now=now) is None
+        assert await store.successor(key, now=now) is None
+        async with store.watch(key, pytest.fail), store.lock(key, timeout=10, clock=clock):
+            pass
+        assert await load(store, kept.key, clock) == kept
+        newer = record()
+        assert await create(store, newer, clock, 1, replacing=key) == [kept.session_id]
+        ended = await store.delete_user("anna", now=now, keep=key.session_id, reason="revoked")
+        assert ended == [newer.session_id]
+
+    async def test_what_never_was_is_absent_at_any_time(
+        self, store: Any, record: Any, clock: TrialClock
+    ) -> None:
+        """Also before 1970, where a clock may stand that was never set."""
+        clock.advance(-2 * clock())
+        key, now = record().key, clock()
+        assert await load(store, key, clock) is None
+        assert await load(store, key, clock, 0) is None
+        assert await store.change(key, [SetValue("a", b"1")], now=now, max_bytes=1000) is None
+        assert await store.set_claims(key, {}, expected={}, now=now) is None
+        assert await store.rename(key, "new", now=now) is None
+        assert (await store.rotate(key, 0, now=now, grace=10)).outcome == "gone"
+        assert await store.delete(key, now=now, reason="logout") is None
+
     async def test_create_never_overwrites(
         self, store: Any, kept: SessionRecord, record: Any, clock: TrialClock
     ) -> None:
