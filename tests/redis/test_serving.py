@@ -90,7 +90,7 @@ def test_an_application_does_not_start_without_its_redis(tmp_path):
     """It says what it misses, and keeps the password to itself."""
     url = f"redis://:{PASSWORD}@127.0.0.1:{free_port()}"
     printed = printed_at_a_start_that_fails(tmp_path, url)
-    assert "Redis cannot answer (ConnectionError). Is it running, reachable" in printed
+    assert "Redis cannot answer (ConnectionError). Is it running where" in printed
     assert PASSWORD not in printed
 
 
