@@ -15,6 +15,7 @@ from fastapi_memsession import (
     StoreUnavailable,
     login_session,
     login_session_sync,
+    logout_session,
     renew_session,
 )
 from fastapi_memsession.unbroken import _under_way
@@ -143,6 +144,27 @@ async def test_a_login_ends_every_session_that_it_came_with(make_app, store, car
     ]
 
 
+@pytest.mark.parametrize("first", [False, True])
+async def test_a_logout_ends_the_session_that_was_opened_and_all_that_came(make_app, store, first):
+    """Once each, also where the endpoint has ended its own already; and says whether one lived."""
+    app, told = make_app(store=store, carrier="cookie", refresh=True), []
+
+    @app.post("/logout")
+    async def logout(request: Request, session: CurrentSession):
+        if first:
+            await session.destroy()
+        told.append(await logout_session(request))
+
+    provider = app.state.sessions
+    one, other = await provider.login("bert"), await provider.login("carl")
+    tokens = f"session_token={one.tokens.access}; refresh_token={other.tokens.refresh}"
+    async with calling(app) as client:
+        response = await client.post("/logout", headers={"Cookie": tokens})
+    assert response.headers["set-cookie"].startswith("session_token=;")
+    assert told == [True]
+    assert await provider.count() == 0
+
+
 async def test_a_login_in_a_thread_that_outlives_its_request_is_refused(make_app, store):
     """Somebody else has answered, and nobody would ever have its token."""
     app = make_app(store=store, max_sessions_per_user=1)
@@ -244,6 +266,32 @@ async def test_no_login_comes_between_a_response_and_its_start(make_app, store):
     assert await provider.list_sessions("bert") == []
     for each in (token, wire.token):
         assert (await provider.open(each)).user_id == "anna"
+
+
+async def test_a_login_that_is_stored_too_late_is_undone(make_app, store, monkeypatch):
+    """The response started while the store was asked: nobody would have its token."""
+    wire, stored, tasks, create = Wire(), asyncio.Event(), [], store.create
+
+    async def slow(*args, **options):
+        ended = await create(*args, **options)
+        stored.set()
+        await wire.come.wait()
+        return ended
+
+    async def work(request, _session):
+        monkeypatch.setattr(store, "create", slow)
+        tasks.append(asyncio.create_task(login_session(request, "bert")))
+        await stored.wait()
+
+    app = served_by(make_app, store, work)
+    provider = app.state.sessions
+    token = (await provider.login("anna")).tokens.access
+    wire.go.set()
+    await serve(app, wire, "/", token)
+    with pytest.raises(SessionUsageError, match="after the response started"):
+        await tasks[0]
+    assert await provider.list_sessions("bert") == []
+    assert (await provider.open(token)).user_id == "anna"
 
 
 async def log_in_and_regenerate(request, _session):
