@@ -16,6 +16,7 @@ from fastapi_memsession.errors import (
     SessionEnded,
     SessionError,
     SessionUsageError,
+    maker_of,
 )
 from fastapi_memsession.logins import LoginOptions, device_of
 from fastapi_memsession.origins import SAFE_METHODS, refuse_cross_origin
@@ -53,7 +54,7 @@ class ConnectionState(SessionResponse):
         handlers = scope.get("starlette.exception_handlers")
         if handlers is not None and SessionError not in handlers[0]:
             self._answers.register(handlers[0])
-        session.tellable = not self.started
+        session.can_send_token = not self.started
         self.session = session
         return session
 
@@ -82,7 +83,7 @@ class ConnectionState(SessionResponse):
                 await provider.events.refused(error)
                 if not isinstance(error, NotAuthenticated):
                     raise
-                self.refusal = error.again()
+                self.refusal = maker_of(error)
             else:
                 # A login, or another task that asked at the same time, may have been faster.
                 if self.session is None:
@@ -166,7 +167,7 @@ class ConnectionState(SessionResponse):
         if session is None or session.destroyed or session.record.key != login.session.record.key:
             return self._adopt(login.session)
         # Whoever has the session already, has this one: what they do to it is to be told.
-        session.retold(login.session.record, login.session.told)
+        session.adopt_tokens(login.session.record, login.session.token_info)
         self.peeked = False
         return session
 
@@ -267,7 +268,7 @@ class ConnectionState(SessionResponse):
             return mine
 
     def _adopt(self, session: Session) -> Session:
-        session.tellable = not self.started
+        session.can_send_token = not self.started
         self.session = session
         self.peeked = False
         return session

@@ -25,7 +25,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Literal, get_args
 
-ToldReason = Literal["expired", "revoked", "replaced", "evicted", "reused"]
+ClientReason = Literal["expired", "revoked", "replaced", "evicted", "reused"]
 """Why a session ended, as a client may know it."""
 
 EndReason = Literal["logout", "expired", "revoked", "replaced", "evicted", "reused", "undone"]
@@ -36,7 +36,7 @@ reached the client."""
 Lack = Literal["claims", "confirmation"]
 """What a session lacks that is not permitted something."""
 
-_TOLD: dict[str, ToldReason] = {reason: reason for reason in get_args(ToldReason)}
+_TOLD: dict[str, ClientReason] = {reason: reason for reason in get_args(ClientReason)}
 
 
 class SessionError(Exception):
@@ -50,10 +50,6 @@ class NotAuthenticated(SessionError):
         self, message: str = "The request carries no session token; log in first."
     ) -> None:
         super().__init__(message)
-
-    def again(self) -> Callable[[], "NotAuthenticated"]:
-        """Return what makes this error anew: one that is kept would hold the whole call stack."""
-        return type(self)
 
 
 class InvalidToken(NotAuthenticated):
@@ -93,13 +89,9 @@ class SessionEnded(NotAuthenticated):
         session_id: str | None = None,
     ) -> None:
         super().__init__(message)
-        self.reason: ToldReason = _TOLD.get(reason, "revoked")
+        self.reason: ClientReason = _TOLD.get(reason, "revoked")
         self.user_id = user_id
         self.session_id = session_id
-
-    def again(self) -> Callable[[], NotAuthenticated]:
-        """See NotAuthenticated."""
-        return partial(SessionEnded, self.reason, user_id=self.user_id, session_id=self.session_id)
 
 
 class CredentialConflict(SessionError):
@@ -213,3 +205,11 @@ class SessionUsageError(SessionError, RuntimeError):
 
 class SettingsError(SessionError, ValueError):
     """The settings are wrong or unsafe; the message lists all that was found."""
+
+
+def maker_of(error: NotAuthenticated) -> Callable[[], NotAuthenticated]:
+    """Return what makes this error anew: an error that is kept would hold its whole call stack."""
+    if isinstance(error, SessionEnded):
+        user_id, session_id = error.user_id, error.session_id
+        return partial(SessionEnded, error.reason, user_id=user_id, session_id=session_id)
+    return type(error)

@@ -17,7 +17,7 @@ from fastapi_memsession.tokens import TokenCodec
 
 @dataclass(slots=True)
 class Issue:
-    """Tokens, the response headers that bring them, and what the access token says; see Told."""
+    """Tokens, the headers that bring them, and what the access token says; see TokenInfo."""
 
     access: str = field(repr=False)
     headers: MutableHeaders = field(repr=False)

@@ -15,7 +15,7 @@ from fastapi.security.base import SecurityBase
 from starlette.routing import Mount
 
 from fastapi_memsession.carriers import TokenCarrier
-from fastapi_memsession.errors import Lack, ToldReason
+from fastapi_memsession.errors import ClientReason, Lack
 
 SESSION, OPTIONAL, REFRESH = "SessionToken", "OptionalSessionToken", "RefreshToken"
 """Names of the placeholders: a session is needed, or used if there is one; a refresh token is."""
@@ -25,7 +25,7 @@ Schemes = Mapping[str, Any]
 _BEARER = "The token from the header `Authorization` of the answer to a login."
 _DETAIL: dict[str, Any] = {"detail": {"type": "string"}}
 _MORE: dict[HTTPStatus, dict[str, Any]] = {
-    HTTPStatus.UNAUTHORIZED: {"reason": {"type": "string", "enum": list(get_args(ToldReason))}},
+    HTTPStatus.UNAUTHORIZED: {"reason": {"type": "string", "enum": list(get_args(ClientReason))}},
     HTTPStatus.FORBIDDEN: {
         "reason": {"type": "string", "enum": list(get_args(Lack))},
         "max_age": {"type": "number"},

@@ -116,7 +116,7 @@ class Opening(Keeper):
             raise await self.ended(claims.key)
         session = Session(record, self, claims)
         if record.claims != claims.data:
-            session.untold = True
+            session.needs_token = True
         elif shown and len(shown) <= _LONGEST:
             self._keep(known, shown, record, claims, version)
         return session

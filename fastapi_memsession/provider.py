@@ -183,7 +183,7 @@ class SessionProvider(Opening):
         if after is None:
             return None
         issue = self.issuer.issue(after, now=now)
-        session.retold(after, issue)
+        session.adopt_tokens(after, issue)
         return issue.headers
 
     async def tell_renamed(self, before: SessionKey, after: SessionKey) -> None:

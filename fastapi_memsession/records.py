@@ -86,7 +86,7 @@ class TokenPair:
     refresh: str | None = field(default=None, repr=False)
 
 
-class Told(Protocol):
+class TokenInfo(Protocol):
     """What an access token says, besides whose session it opens."""
 
     @property

@@ -116,14 +116,14 @@ class SessionResponse:
         connection = self.connection
         if connection is not None:
             session = self.session
-            if session is None or session.untold or self._pending is not None:
+            if session is None or session.needs_token or self._pending is not None:
                 if session is not None and session.pending_id is not None:
                     # Under its new id the session is lost unless the client hears of it. Who is
                     # cancelled waits neither for the store nor for anybody who does not read.
                     self.pending.starting = True
                     return unbroken(self._start_renamed(message, connection, forward))
                 return self._start(message, forward)
-            session.tellable = False  # a session was used, and there is no more to tell
+            session.can_send_token = False  # a session was used, and there is no more to tell
             if message["type"] != "websocket.accept":
                 headers = message["headers"] = [*message.get("headers", ())]
                 for name, _ in headers:
@@ -175,7 +175,7 @@ class SessionResponse:
         self.started = True
         _add_headers(message, () if lost else self._news(), provider.issuer)
         if self.session is not None:
-            self.session.tellable = False
+            self.session.can_send_token = False
         replaced = () if self._pending is None else self._pending.replaced
         try:
             await forward(message)
@@ -233,17 +233,19 @@ class SessionResponse:
             return news.raw
         if session.moved:  # another request has told its client the tokens, and not this one
             return ()
-        if session.untold and session.pending_id is None:  # else it ended before it was renamed
+        if (
+            session.needs_token and session.pending_id is None
+        ):  # else it ended before it was renamed
             pending = self.pending
             issuer, now = self.provider.issuer, self.provider.clock()
             if pending.headers is None:
                 # Of the generation that the client has: the next one may not have reached it.
-                known = session.record._replace(generation=session.told.generation)
+                known = session.record._replace(generation=session.token_info.generation)
                 issue = issuer.issue_access(known, now=now)
             else:
                 issue = issuer.issue(session.record, now=now)
             pending.headers = issue.headers
-            session.told, session.untold = issue, False
+            session.token_info, session.needs_token = issue, False
         return () if pending is None or pending.headers is None else pending.headers.raw
 
     async def _answer(

@@ -14,7 +14,7 @@ from fastapi_memsession.dependencies import (
     logout_session,
     renew_session,
 )
-from fastapi_memsession.errors import SessionUsageError, ToldReason
+from fastapi_memsession.errors import ClientReason, SessionUsageError
 from fastapi_memsession.openapi import OPTIONAL, REFRESH, DescribedOnly
 from fastapi_memsession.provider import SessionProvider
 
@@ -29,7 +29,7 @@ class Problem(BaseModel):
     """Why a request was refused."""
 
     detail: str
-    reason: ToldReason | None = Field(None, description="Of a session that has ended: why.")
+    reason: ClientReason | None = Field(None, description="Of a session that has ended: why.")
 
 
 class Renewed(BaseModel):

@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 from typing import Any, Generic
 
 from fastapi_memsession.errors import SessionEnded, SessionUsageError
-from fastapi_memsession.records import Claims, SessionRecord, Told, new_session_id
+from fastapi_memsession.records import Claims, SessionRecord, TokenInfo, new_session_id
 from fastapi_memsession.session_data import Keeper, held_leases
 from fastapi_memsession.session_life import SessionLife
 from fastapi_memsession.shapes import DataT
@@ -28,18 +28,18 @@ class Session(SessionLife, Generic[DataT]):
     Times are seconds since the epoch.
     """
 
-    __slots__ = ("_confirmed_at", "_next_id", "tellable", "told", "untold")
+    __slots__ = ("_confirmed_at", "_next_id", "can_send_token", "needs_token", "token_info")
 
-    def __init__(self, record: SessionRecord, keeper: Keeper, told: Told) -> None:
+    def __init__(self, record: SessionRecord, keeper: Keeper, token_info: TokenInfo) -> None:
         self._record = record
         self._keeper = keeper
         self._destroyed = False
-        self.told = told  # by the token that the client is known to have
+        self.token_info = token_info  # of the token that the client is known to have
         self._confirmed_at: float | None = None
         self._next_id: str | None = None
         self.moved = False
-        self.untold = False  # the client's token is not what the record says, or is worthless
-        self.tellable = False  # a response is still to come that can bring the client a token
+        self.needs_token = False  # the client's token is not what the record says, or is worthless
+        self.can_send_token = False  # a response is still to come that can bring the client a token
 
     def __repr__(self) -> str:
         # Neither id nor data: a repr ends up in logs and traces.
@@ -63,7 +63,10 @@ class Session(SessionLife, Generic[DataT]):
         """Who the session belongs to, with small facts: those given at login, or updated since."""
         record = self._record
         return Claims(
-            record.user_id, dict(record.claims), self.told.issued_at, self.told.expires_at
+            record.user_id,
+            dict(record.claims),
+            self.token_info.issued_at,
+            self.token_info.expires_at,
         )
 
     @property
@@ -165,7 +168,7 @@ class Session(SessionLife, Generic[DataT]):
             SessionEnded: another request gave the session a new id meanwhile.
             SessionUsageError: no response can bring the token any more.
         """
-        if not self.tellable:
+        if not self.can_send_token:
             raise SessionUsageError(
                 "The new id must reach the client, and no response can bring it: regenerate() and "
                 "confirm() work while a request is answered, before its response starts."
@@ -174,7 +177,7 @@ class Session(SessionLife, Generic[DataT]):
         if self.moved:  # whoever held the old token must not get another one by asking in time
             raise SessionEnded("replaced", **self._record.key._asdict())
         self._next_id = new_session_id()
-        self.untold = True
+        self.needs_token = True
 
     async def confirm(self) -> None:
         """Note that the user has just proved again who they are; check the password first.
@@ -206,9 +209,9 @@ class Session(SessionLife, Generic[DataT]):
             try:
                 await self._keeper.end(self._record.key, reason="logout")
             except asyncio.CancelledError:  # as in a block that ends with the session: it is done
-                self._destroyed = self.untold = True
+                self._destroyed = self.needs_token = True
                 raise
-            self._destroyed = self.untold = True
+            self._destroyed = self.needs_token = True
 
     @property
     def record(self) -> SessionRecord:
@@ -220,13 +223,13 @@ class Session(SessionLife, Generic[DataT]):
         """The id that the session gets when the response starts. For the provider."""
         return self._next_id
 
-    def retold(self, record: SessionRecord, told: Told) -> None:
+    def adopt_tokens(self, record: SessionRecord, token_info: TokenInfo) -> None:
         """Go on with new tokens. For the provider."""
         self._take(record)
-        self.told = told
+        self.token_info = token_info
         if record.session_id == self._next_id:
             self._next_id = self._confirmed_at = None
-        self.moved, self.untold = False, self._next_id is not None
+        self.moved, self.needs_token = False, self._next_id is not None
 
     @property
     def store(self) -> SessionStore:
@@ -276,11 +279,11 @@ class Session(SessionLife, Generic[DataT]):
         while (after := await self._keeper.change_claims(self._record, changes)) is None:
             await self._go_on()
         self._take(after)
-        self.untold = True
+        self.needs_token = True
 
     def _take(self, record: SessionRecord) -> None:
         if record.claims != self._record.claims:
-            self.untold = True
+            self.needs_token = True
         self._record = record
 
 

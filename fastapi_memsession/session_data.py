@@ -64,7 +64,7 @@ class Keeper(Protocol):
         ...
 
 
-class Origin(NamedTuple):
+class Baseline(NamedTuple):
     """Where a model came from that was read from the data, or saved: its fields at that time."""
 
     value: object
@@ -72,7 +72,7 @@ class Origin(NamedTuple):
     fields: Mapping[str, bytes]
 
     def __repr__(self) -> str:
-        return f"<Origin of {self.shape!r}>"  # no data: a repr ends up in logs and traces
+        return f"<Baseline of {self.shape!r}>"  # no data: a repr ends up in logs and traces
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +82,12 @@ class Shared:
     Attributes:
         guard: lets one thread at a time write, and note what it wrote.
         turn: lets one task at a time ask the store, and note what it answered.
-        origins: of the models that were read or saved last; see `typed_session.py`.
+        baselines: of the models that were read or saved last; see `typed_session.py`.
     """
 
     guard: threading.RLock = field(default_factory=threading.RLock)
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-    origins: list[Origin] = field(default_factory=list, repr=False)
+    baselines: list[Baseline] = field(default_factory=list, repr=False)
 
 
 class SessionData:

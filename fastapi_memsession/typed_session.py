@@ -9,11 +9,11 @@ from typing import Any
 
 from fastapi_memsession.errors import SessionDataMismatch
 from fastapi_memsession.session import Session
-from fastapi_memsession.session_data import Origin
+from fastapi_memsession.session_data import Baseline
 from fastapi_memsession.shapes import DataT, Shape, shape_of
 from fastapi_memsession.stores.base import Change, ChangeResult, DeleteValue, SetValue
 
-_REMEMBERED = 16  # models that a session knows the origin of: a WebSocket may read on for ever
+_REMEMBERED = 16  # models that a session knows the baseline of: a WebSocket may read on for ever
 
 
 def typed_session(
@@ -79,7 +79,7 @@ class TypedSession(Session[DataT]):
     async def save(self, data: DataT) -> None:
         """See Session."""
         self._check_alive()
-        before, after = self._origin(data), self._shape.write(data)
+        before, after = self._baseline(data), self._shape.write(data)
         changes: list[Change] = [
             SetValue(key, value) for key, value in after.items() if before.get(key) != value
         ]
@@ -102,15 +102,15 @@ class TypedSession(Session[DataT]):
     async def _change(self, *changes: Change) -> ChangeResult:
         return await self._session._change(*changes)  # noqa: SLF001 - of the same family
 
-    def _origin(self, data: DataT) -> Mapping[str, bytes]:
+    def _baseline(self, data: DataT) -> Mapping[str, bytes]:
         """Return the fields as they were when `data` was read.
 
         Of a model that was made by the caller, or copied: as they were when one was read last.
         """
-        mine = [each for each in self.shared.origins if each.shape is self._shape]
-        for origin in mine:
-            if origin.value is data:
-                return origin.fields
+        mine = [each for each in self.shared.baselines if each.shape is self._shape]
+        for baseline in mine:
+            if baseline.value is data:
+                return baseline.fields
         if mine:
             return mine[-1].fields
         try:
@@ -122,6 +122,6 @@ class TypedSession(Session[DataT]):
         return {key: self._record.data[key] for key in error.fields if key in self._record.data}
 
     def _remember(self, value: DataT, fields: Mapping[str, bytes]) -> None:
-        origins = self.shared.origins
-        others = [each for each in origins if each.value is not value]
-        origins[:] = [*others, Origin(value, self._shape, fields)][-_REMEMBERED:]
+        baselines = self.shared.baselines
+        others = [each for each in baselines if each.value is not value]
+        baselines[:] = [*others, Baseline(value, self._shape, fields)][-_REMEMBERED:]

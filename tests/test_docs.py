@@ -50,7 +50,7 @@ def test_links_lead_somewhere():
 
 def test_every_reason_and_route_is_told():
     """Of an end, as a client may know it and as events tell it; of the ready-made routes."""
-    for name in (*get_args(errors.ToldReason), *get_args(errors.EndReason)):
+    for name in (*get_args(errors.ClientReason), *get_args(errors.EndReason)):
         assert f"`{name}`" in LIFE
     for name in get_args(routes.RouteName):
         assert f"| `{name}` |" in LIFE

@@ -119,7 +119,7 @@ async def test_a_token_that_says_something_else_is_not_at_hand(provider, token):
     for _ in range(2):
         assert at_hand(provider, token) is None
         session = await opened(provider, token)
-        assert (session.untold, session.claims.data) == (True, {"role": "viewer"})
+        assert (session.needs_token, session.claims.data) == (True, {"role": "viewer"})
 
 
 @pytest.mark.parametrize(

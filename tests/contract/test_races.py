@@ -51,7 +51,7 @@ def logins(racers):
 
 def handle(provider, login):
     """Open the session of a login as another request, which came before all others, has it."""
-    return Session(login.session.record, provider, login.session.told)
+    return Session(login.session.record, provider, login.session.token_info)
 
 
 async def refused(call):

@@ -39,8 +39,8 @@ from tests.serving import serving
 DAY = 86_400
 # What a provider and a connection have to do with a session, and no endpoint.
 NOT_FOR_ENDPOINTS = {
-    "load", "moved", "pending_id", "record", "retold", "shared", "store",
-    "store_lock", "tellable", "told", "under", "untold",
+    "load", "moved", "pending_id", "record", "adopt_tokens", "shared", "store",
+    "store_lock", "can_send_token", "token_info", "under", "needs_token",
 }  # fmt: skip
 NOT_FOR_THREADS = {"alive", "while_alive"}  # nothing can interrupt what a thread waits for
 

@@ -161,7 +161,7 @@ async def test_models_of_several_shapes_are_kept_apart(session, cart_session, ag
 async def test_what_is_remembered_is_bounded(session, cart_session):
     """A WebSocket may read on for ever."""
     carts = [await cart_session.data() for _ in range(50)]
-    assert len(session.shared.origins) == 16
+    assert len(session.shared.baselines) == 16
     carts[0].note = "old"
     await cart_session.save(carts[0])
     assert await session.get("note") == "old"
@@ -373,7 +373,7 @@ async def test_what_has_ended_has_no_data(session, cart_session, again):
 
 async def test_it_is_the_same_session(session, cart_session, again):
     """All that is done by one handle is seen by the other."""
-    session.tellable = True
+    session.can_send_token = True
     assert isinstance(cart_session, Session)
     assert repr(cart_session) == repr(session)
     await cart_session.set("a", 1)
@@ -387,7 +387,7 @@ async def test_it_is_the_same_session(session, cart_session, again):
     await cart_session.update_claims(role="admin")
     assert (session.id, session.confirmed_at) == (cart_session.id, cart_session.confirmed_at)
     assert session.pending_id == cart_session.pending_id != session.id
-    assert session.untold
+    assert session.needs_token
     assert session.claims.data == {"role": "admin"}
     other = typed_session(cart_session, CartDict)
     await other.save({"n": 2})
