@@ -233,9 +233,8 @@ class SessionResponse:
             return news.raw
         if session.moved:  # another request has told its client the tokens, and not this one
             return ()
-        if (
-            session.needs_token and session.pending_id is None
-        ):  # else it ended before it was renamed
+        # With an id still pending, the session ended before it was renamed.
+        if session.needs_token and session.pending_id is None:
             pending = self.pending
             issuer, now = self.provider.issuer, self.provider.clock()
             if pending.headers is None:

@@ -56,7 +56,6 @@ class SessionSettings(BaseSettings):
         extra="ignore",  # `.env` holds other programs' variables too; ours are checked below
         frozen=True,
         hide_input_in_errors=True,
-        populate_by_name=True,
     )
 
     env: Environment = "development"

@@ -179,6 +179,15 @@ def test_a_dotenv_file_is_read(setenv, tmp_path, monkeypatch):
     assert setenv(MEMSESSION_EXPIRATION="70").expiration == timedelta(seconds=70)
 
 
+def test_names_of_other_programs_are_not_ours(setenv, tmp_path, monkeypatch):
+    """Whatever is called as a field is, and has no prefix, in the environment and in .env."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("REFRESH=true\nJWT_KEY=of-some-other-program\n")
+    settings = setenv(CARRIER="cookie", EXPIRATION="60")
+    assert settings == SessionSettings()
+    assert (settings.refresh, settings.jwt_key, settings.carrier) == (False, None, "header")
+
+
 def test_an_unknown_name_is_an_error(setenv, tmp_path, monkeypatch):
     """In the environment, in .env and as an argument: a typo must not be silence."""
     with pytest.raises(SettingsError, match=r"MEMSESSION_JWTKEY .did you mean MEMSESSION_JWT_KEY"):
