@@ -134,7 +134,8 @@ async def login_session(
         StoreUnavailable: the store cannot answer, or is full.
         SessionEnded: all sessions of this user were ended since the request began.
 
-    Whatever is raised, no session was begun.
+    Whatever is raised, no session was begun; but a store that does not answer may keep one, whose
+    token nobody has, until it expires.
     """
     state = connection.scope.get(SCOPE_KEY) or state_of(connection)
     return await state.login(
