@@ -72,7 +72,7 @@ class Opening(Keeper):
 
         None says nothing: ask `open`.
         """
-        shown = self.shown(scope) if self.opened else None
+        shown = self.shown(scope)
         opened = self.opened.get(shown)
         if opened is None:
             return None
