@@ -34,6 +34,7 @@ know of each other; none looks further down:
     typed_session.py  Session[Model]: data of a shape
     logins.py         the record that a login makes, of checked parts
     issuer.py         the tokens of a session, and how they reach the client
+    caching.py        what a response says to caches
     claims.py         changing the claims of live sessions
     provider.py       SessionProvider: log in, open, renew, end, clean up
     cleanup.py        the loop that sweeps

@@ -162,8 +162,8 @@ async def renew_session(connection: HTTPConnection) -> Session:
         NotAuthenticated: no refresh token came.
         InvalidToken: it does not verify; nothing was changed.
         SessionEnded: its session is over; `reused` if it was ended because of this token.
-        CredentialConflict: tokens of two sessions came; an access token is in the way only if
-            both live.
+        CredentialConflict: tokens of two sessions came, and both live; or two tokens of one kind,
+            and they differ.
         CrossOriginRefused: another origin's page tries it.
         SessionUsageError: the settings ask for no refresh tokens, or the response has started.
         StoreUnavailable: the store cannot answer.

@@ -5,7 +5,7 @@ does what they replace end. A login whose response never starts is undone.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from starlette.datastructures import MutableHeaders
@@ -13,13 +13,13 @@ from starlette.requests import HTTPConnection, Request
 from starlette.types import Message, Send
 
 from fastapi_memsession.answers import Answers
+from fastapi_memsession.caching import SAID, add_headers, join
 from fastapi_memsession.errors import (
     EndReason,
     NotAuthenticated,
     SessionError,
     StoreUnavailable,
 )
-from fastapi_memsession.issuer import TokenIssuer
 from fastapi_memsession.provider import SessionProvider
 from fastapi_memsession.records import SessionKey
 from fastapi_memsession.session import Session
@@ -27,7 +27,6 @@ from fastapi_memsession.unbroken import unbroken
 
 logger = logging.getLogger("fastapi_memsession")
 
-_OURS = frozenset({b"cache-control", b"vary"})
 _STARTS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
 
 
@@ -127,10 +126,10 @@ class SessionResponse:
             if message["type"] != "websocket.accept":
                 headers = message["headers"] = [*message.get("headers", ())]
                 for name, _ in headers:
-                    if name in _OURS:
-                        _join(headers, self.provider.issuer)
+                    if name in SAID:
+                        join(headers, self.provider.issuer)
                         break
-                else:  # as _add_headers does: most responses leave by here
+                else:  # as add_headers does: most responses leave by here
                     headers += self.provider.issuer.private
         self.started = True
         return forward(message)
@@ -141,17 +140,23 @@ class SessionResponse:
         pending = self.pending
         try:
             try:
-                await self._rename()
-            except StoreUnavailable as error:
-                await self._answer(connection, error, forward)
-            else:
-                await self._start(message, forward)
+                await self._start_under_new_id(message, connection, forward)
+            finally:
+                if pending.renamed is not None:
+                    await self.provider.tell_renamed(*pending.renamed)
         except BaseException:
             await self._undo(pending)
             raise
-        finally:
-            if pending.renamed is not None:
-                await self.provider.tell_renamed(*pending.renamed)
+
+    async def _start_under_new_id(
+        self, message: Message, connection: HTTPConnection, forward: Send
+    ) -> None:
+        try:
+            await self._rename()
+        except StoreUnavailable as error:
+            await self._answer(connection, error, forward)
+        else:
+            await self._start(message, forward)
 
     async def _rename(self) -> None:
         """Give the session the id that it asked for, unless it is not this client's any more."""
@@ -170,10 +175,11 @@ class SessionResponse:
             key, now = session.record.key, provider.clock.now()
             # Most are there, and a store that knows it without being asked spares the rest.
             if provider.store.version(key, now) is None:
+                session.can_send_token = False
                 lost = await self._is_lost(session, key, now)
         # From here on nobody logs in, and nothing waits, until what there is to tell is on its way.
         self.started = True
-        _add_headers(message, () if lost else self._news(), provider.issuer)
+        add_headers(message, () if lost else self._news(), provider.issuer)
         if self.session is not None:
             self.session.can_send_token = False
         replaced = () if self._pending is None else self._pending.replaced
@@ -196,7 +202,7 @@ class SessionResponse:
             found = await self.provider.store.load(key, now=now, renew_interval=None)
         except StoreUnavailable:
             return False
-        return found is None and self.session is session
+        return found is None and self.session is session and not session.destroyed
 
     async def undo(self) -> None:
         """End the sessions of logins that no response has brought to the client."""
@@ -259,33 +265,6 @@ class SessionResponse:
         self.forward = _drop
         await self._undo(self.pending)
         await response(connection.scope, connection.receive, forward)
-
-
-def _add_headers(
-    message: Message, added: Iterable[tuple[bytes, bytes]], issuer: TokenIssuer
-) -> None:
-    headers = [*message.get("headers", ()), *added]
-    message["headers"] = headers
-    if message["type"] == "websocket.accept":
-        return
-    # No cache may keep it, nor give it to a client with another credential.
-    for name, _ in headers:
-        if name in _OURS:
-            _join(headers, issuer)
-            break
-    else:
-        headers += issuer.private
-
-
-def _join(headers: list[tuple[bytes, bytes]], issuer: TokenIssuer) -> None:
-    """Say what `private` says where the endpoint has said something of the kind."""
-    known = MutableHeaders(raw=headers)
-    varies = ", ".join(known.getlist("vary"))
-    names = {name.strip().lower() for name in varies.split(",")}
-    more = [name for name in issuer.vary if name.lower() not in names]
-    if more and "*" not in names:
-        known["Vary"] = ", ".join([varies, *more] if varies else more)
-    known["Cache-Control"] = "no-store"
 
 
 async def _drop(_message: Message) -> None:

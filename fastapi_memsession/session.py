@@ -168,12 +168,9 @@ class Session(SessionLife, Generic[DataT]):
             SessionEnded: another request gave the session a new id meanwhile.
             SessionUsageError: no response can bring the token any more.
         """
-        if not self.can_send_token:
-            raise SessionUsageError(
-                "The new id must reach the client, and no response can bring it: regenerate() and "
-                "confirm() work while a request is answered, before its response starts."
-            )
+        self._check_can_send()
         await self.reload()  # tells at once if the session has ended
+        self._check_can_send()  # the response may have started meanwhile
         if self.moved:  # whoever held the old token must not get another one by asking in time
             raise SessionEnded("replaced", **self._record.key._asdict())
         self._next_id = new_session_id()
@@ -280,6 +277,13 @@ class Session(SessionLife, Generic[DataT]):
             await self._go_on()
         self._take(after)
         self.needs_token = True
+
+    def _check_can_send(self) -> None:
+        if not self.can_send_token:
+            raise SessionUsageError(
+                "The new id must reach the client, and no response can bring it: regenerate() and "
+                "confirm() work while a request is answered, before its response starts."
+            )
 
     def _take(self, record: SessionRecord) -> None:
         if record.claims != self._record.claims:

@@ -12,7 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, TypeVar, overload
 
 from fastapi_memsession.clock import Clock
-from fastapi_memsession.errors import EndReason, SessionDataError, SessionEnded
+from fastapi_memsession.errors import (
+    EndReason,
+    LockTimeout,
+    SessionDataError,
+    SessionEnded,
+    StoreUnavailable,
+)
 from fastapi_memsession.records import SessionKey, SessionRecord
 from fastapi_memsession.stores.base import (
     Change,
@@ -75,18 +81,31 @@ class Baseline(NamedTuple):
         return f"<Baseline of {self.shape!r}>"  # no data: a repr ends up in logs and traces
 
 
+@dataclass(slots=True)
+class Turn:
+    """Whose turn it is, on one event loop.
+
+    Attributes:
+        lock: of who asks the store.
+        faults: how many have got no answer.
+    """
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    faults: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Shared:
     """What several handles on one session have in common.
 
     Attributes:
         guard: lets one thread at a time write, and note what it wrote.
-        turn: lets one task at a time ask the store, and note what it answered.
+        turns: let one task of a loop at a time ask the store, and note what it answered.
         baselines: of the models that were read or saved last; see `typed_session.py`.
     """
 
     guard: threading.RLock = field(default_factory=threading.RLock)
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    turns: dict[asyncio.AbstractEventLoop, Turn] = field(default_factory=dict)
     baselines: list[Baseline] = field(default_factory=list, repr=False)
 
 
@@ -210,7 +229,10 @@ class SessionData:
 
         Answers to several steps at once may come in any order, and the last is not the latest.
         """
-        return _one_by_one(self.shared.turn, step) if self._keeper.store.waits else step
+        if not self._keeper.store.waits:
+            return step
+        turns, loop = self.shared.turns, asyncio.get_running_loop()
+        return _one_by_one(turns.get(loop) or turns.setdefault(loop, Turn()), step)
 
     def _change(self, *changes: Change) -> Coroutine[Any, Any, ChangeResult]:
         return self._in_turn(self._change_now(*changes))
@@ -258,9 +280,16 @@ class SessionData:
         return None if value is None else decode_value(value)
 
 
-async def _one_by_one(turn: asyncio.Lock, step: Coroutine[Any, Any, T]) -> T:
+async def _one_by_one(turn: Turn, step: Coroutine[Any, Any, T]) -> T:
+    faults = turn.faults
     try:
-        async with turn:
-            return await step
+        async with turn.lock:
+            if turn.faults > faults:  # each would wait as long as the one before did
+                raise StoreUnavailable("The store did not answer the call before this one.")
+            try:
+                return await step
+            except StoreUnavailable as error:
+                turn.faults += not isinstance(error, LockTimeout)  # which is an answer
+                raise
     finally:
         step.close()  # else who is cancelled in the line leaves one that was never begun

@@ -5,6 +5,7 @@ Read from the environment (and `.env`) when the class is called, never at import
 
 import difflib
 from collections.abc import Callable, Iterable
+from contextvars import ContextVar
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -20,8 +21,6 @@ from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
     EnvSettingsSource,
-    InitSettingsSource,
-    PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
@@ -37,6 +36,19 @@ from fastapi_memsession.spellings import (
     Origins,
     SameSite,
 )
+
+_reading: ContextVar[dict[str, Any]] = ContextVar("memsession_reading")
+"""How the settings that are being made read their environment."""
+
+
+def _plain_env() -> str:
+    # Wherever ours stands, it goes before a plain ENV, which may be somebody else's. So that one
+    # is no source, but what is taken where no source has ours.
+    how = _reading.get()
+    for source in (EnvSettingsSource(how["settings_cls"]), DotEnvSettingsSource(**how)):
+        if found := source.env_vars.get("env"):
+            return found
+    return "development"
 
 
 class SessionSettings(BaseSettings):
@@ -58,9 +70,9 @@ class SessionSettings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    env: Environment = "development"
-    """What this process is for; without it, a plain `ENV` says. Production refuses unsafe
-    settings."""
+    env: Environment = Field(default_factory=_plain_env, validate_default=True)
+    """What this process is for; without it a plain `ENV` says, and else it is `development`.
+    Production refuses unsafe settings."""
     provider: Literal["auto", "memory", "redis"] = "auto"
     """Where sessions are kept; `auto` is redis in production, memory otherwise."""
 
@@ -170,21 +182,6 @@ class SessionSettings(BaseSettings):
         host_only = self.cookie_path == "/" and self.cookie_domain is None
         return f"__Host-{name}" if host_only else f"__Secure-{name}"
 
-    @classmethod
-    def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], *sources: Any, **named: Any
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Put a plain `ENV` behind ours, wherever either stands: it may be somebody else's."""
-        ours = super().settings_customise_sources(settings_cls, *sources, **named)
-        read: dict[str, str | None] = {}
-        for source in reversed(ours):
-            if isinstance(source, EnvSettingsSource):
-                read |= source.env_vars
-        if read.get(f"{PREFIX}ENV".lower()) or not read.get("env"):
-            return ours
-        # Not behind all others: older versions of pydantic-settings find it in `.env` as it is.
-        return (ours[0], InitSettingsSource(settings_cls, {"env": read["env"]}), *ours[1:])
-
     @model_validator(mode="after")
     def _refuse_what_cannot_work(self) -> Self:
         if problems := problems_of(self):
@@ -196,11 +193,20 @@ class SessionSettings(BaseSettings):
         def __init__(self, **values: Any) -> None:
             faults = _unknown_names(type(self), values)
             try:
-                super().__init__(**values)
+                self._read(values)
             except ValidationError as error:
                 faults += _told_by(error)
             if faults:  # raised out here, it does not hold the other error, which holds the input
                 raise SettingsError("\n".join(faults))
+
+    def _read(self, values: dict[str, Any]) -> None:
+        how = {"settings_cls": type(self)}
+        how |= {"env_file": values["_env_file"]} if "_env_file" in values else {}
+        before = _reading.set(how)
+        try:
+            super().__init__(**values)
+        finally:
+            _reading.reset(before)
 
 
 class _Unrefused(SessionSettings):
@@ -211,7 +217,7 @@ class _Unrefused(SessionSettings):
         return self
 
     def __init__(self, **values: Any) -> None:
-        BaseSettings.__init__(self, **values)
+        self._read(values)
 
 
 def examine_settings(**values: Any) -> tuple[SessionSettings, list[str]]:
@@ -227,7 +233,8 @@ def examine_settings(**values: Any) -> tuple[SessionSettings, list[str]]:
         except ValidationError as error:
             told += _told_by(error)
             for name in _named_by(error):
-                values[name] = SessionSettings.model_fields[name].default
+                field = SessionSettings.model_fields[name]
+                values[name] = "development" if name == "env" else field.default
         else:
             return settings, told + problems_of(settings)
 

@@ -32,7 +32,7 @@ FLOORS = [
     ["interruption"],
     ["watches"],
     ["session_data", "issuer"],
-    ["session_life", "claims"],
+    ["session_life", "claims", "caching"],
     ["session"],
     ["opening"],
     ["provider", "origins", "answers", "openapi", "sync_session", "typed_session"],
@@ -76,6 +76,7 @@ DOORS = {
     "anyio": {"testing.login_as", "threads"},
     "pydantic_settings": {"settings", "spellings"},
     "starlette": {
+        "caching",
         "carriers",
         "shown",
         "issuer",

@@ -332,6 +332,27 @@ def test_the_cookie_is_host_bound_where_it_may(values, name):
     assert SessionSettings(**values).wire_cookie_name == name
 
 
+def test_a_plain_env_counts_whatever_a_subclass_reads(monkeypatch, tmp_path):
+    """Where none of its sources has ours, be they fewer, or one more: a directory of secrets."""
+
+    class Mine(SessionSettings):
+        @classmethod
+        def settings_customise_sources(cls, settings_cls, init_settings, *_, **__):
+            return (init_settings,)
+
+    monkeypatch.setenv("ENV", "production")
+    for made in (SessionSettings, Mine):
+        with pytest.raises(SettingsError, match="JWT_KEY is missing"):
+            made()
+        assert made(env="test").env == "test"
+    (tmp_path / "MEMSESSION_ENV").write_text("test")
+    assert SessionSettings(_secrets_dir=tmp_path).env == "test"
+    monkeypatch.delenv("ENV")
+    (tmp_path / "other.env").write_text("ENV=test")
+    assert SessionSettings(_env_file=tmp_path / "other.env").env == "test"
+    assert SessionSettings(_env_file=None).env == Mine().env == "development"
+
+
 def test_auto_is_redis_in_production_only():
     """Where one process is not enough."""
     assert SessionSettings(jwt_key=KEY, env="production").store_kind == "redis"

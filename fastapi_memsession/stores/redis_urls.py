@@ -7,6 +7,7 @@ are those of redis-py, and go before ours.
 
 import asyncio
 import sys
+from codecs import lookup
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
@@ -83,7 +84,7 @@ def given(client: Client) -> Callable[[], Client]:
             "This client of Redis decodes replies, which are bytes to us: make it without "
             "decode_responses=True, or give sessions a client of their own."
         )
-    if encoder.encoding.lower() not in {"utf-8", "utf8"}:
+    if lookup(encoder.encoding).name != "utf-8":
         raise SessionUsageError(
             f"This client of Redis writes text as {encoder.encoding}, and sessions are UTF-8: make "
             'it without encoding=..., or with encoding="utf-8"; or give sessions their own.'

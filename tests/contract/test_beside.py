@@ -231,9 +231,9 @@ async def serve(app, wire, path, token):
     await app({**scope, "headers": headers}, receive, wire.send)
 
 
-def served_by(make_app, store, work):
+def served_by(make_app, store, work, **values):
     """Make an application whose endpoint does something with the session it came with."""
-    app = make_app(store=store)
+    app = make_app(store=store, **values)
 
     @app.post("/")
     async def endpoint(request: Request, session: CurrentSession):
@@ -369,6 +369,65 @@ async def test_an_ended_session_is_looked_for_in_vain(make_app, store, monkeypat
     await serve(app, wire, "/", token)
     assert wire.start["status"] == 200
     assert wire.token not in (None, token)
+
+
+@pytest.mark.parametrize("verb", ["destroy", "confirm"])
+async def test_what_happens_while_the_response_looks_is_told_or_refused(
+    make_app, store, monkeypatch, verb
+):
+    """A task beside it: a logout clears the client's token, a new id is not to be had any more."""
+    looking, done, load = asyncio.Event(), asyncio.Event(), store.load
+
+    async def slow(*args, **options):
+        monkeypatch.setattr(store, "load", load)
+        looking.set()
+        await done.wait()
+        return await load(*args, **options)
+
+    tasks = []
+
+    async def work(_request, session):
+        async def beside():
+            await looking.wait()
+            try:
+                await getattr(session, verb)()
+            finally:
+                done.set()
+
+        tasks.append(asyncio.create_task(beside()))
+        await session.update_claims(role="viewer")
+        monkeypatch.setattr(store, "load", slow)
+        monkeypatch.setattr(store, "version", lambda *_: None)
+
+    app, wire = served_by(make_app, store, work, carrier="header,cookie"), Wire()
+    wire.go.set()
+    token = (await app.state.sessions.login("anna")).tokens.access
+    await serve(app, wire, "/", token)
+    cookie = dict(wire.start["headers"])[b"set-cookie"]
+    if verb == "confirm":
+        with pytest.raises(SessionUsageError, match="no response can bring it"):
+            await tasks[0]
+        assert wire.token not in (None, token)
+    else:
+        await tasks[0]
+        assert cookie.startswith(b"session_token=; Max-Age=0;")
+
+
+async def test_events_of_a_new_id_come_before_it_is_undone(make_app, store):
+    """Whoever counts by them knows at the end of no session that is not there."""
+    app, wire = served_by(make_app, store, log_in_and_regenerate), Wire(fails=True)
+    wire.go.set()
+    provider, living = app.state.sessions, set()
+
+    @provider.subscribe
+    def note(event):
+        {"created": living.add, "ended": living.discard}[event.kind](event.session_id)
+
+    token = (await provider.login("anna")).tokens.access
+    with suppress(OSError):
+        await serve(app, wire, "/", token)
+    assert living == {(await provider.open(token)).id}
+    assert await provider.count() == 1
 
 
 async def test_a_cancelled_request_leaves_none_of_its_logins(make_app, store):

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from pydantic import BaseModel
 
-from fastapi_memsession import SessionEnded, typed_session
+from fastapi_memsession import LockTimeout, SessionEnded, StoreUnavailable, typed_session
 
 
 class Data(BaseModel):
@@ -85,3 +85,50 @@ async def test_who_is_cancelled_in_the_line_has_written_nothing(provider, answer
     await first
     with pytest.raises(SessionEnded):
         await second
+
+
+async def test_who_waits_in_the_line_of_a_store_that_is_away_fails_with_the_first(
+    provider, monkeypatch
+):
+    """Each would have to wait as long again; the next one asks anew. A lock that was lost is
+    an answer."""
+    login = await provider.login("anna", data={"x": 0})
+    session = await provider.open(login.tokens.access)
+    store, asked, errors = provider.store, [], [StoreUnavailable("away"), LockTimeout("lost")]
+    change = store.change
+
+    async def faulty(*args, **options):
+        asked.append(args)
+        await asyncio.sleep(0)
+        if errors:
+            raise errors.pop(0)
+        return await change(*args, **options)
+
+    monkeypatch.setattr(store, "change", faulty)
+    results = await asyncio.gather(*(session.incr("x") for _ in range(3)), return_exceptions=True)
+    if not store.waits:  # each has its own answer
+        assert results[2] == 1
+        return
+    assert [type(each) for each in results] == [StoreUnavailable] * 3
+    assert len(asked) == 1
+    lost, *others = await asyncio.gather(*map(session.incr, "xxx"), return_exceptions=True)
+    assert isinstance(lost, LockTimeout)
+    assert others == [1, 2]
+
+
+async def test_a_session_may_be_used_on_two_loops(provider):
+    """Nobody waits on one for what happens on another."""
+    login = await provider.login("anna", data={"x": 0})
+    session = await provider.open(login.tokens.access)
+
+    async def count():
+        await asyncio.gather(*(session.incr("x") for _ in range(10)))
+        return provider.store
+
+    async def elsewhere():
+        await (await count()).aclose()
+
+    here = asyncio.gather(*(session.incr("x") for _ in range(10)))
+    await asyncio.gather(here, asyncio.to_thread(asyncio.run, elsewhere()))
+    await session.reload()
+    assert await session.get("x") == 20

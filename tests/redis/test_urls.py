@@ -159,7 +159,7 @@ def test_a_client_that_reads_or_writes_other_text_is_refused(make, options):
 
 
 @pytest.mark.parametrize("make", OWN)
-@pytest.mark.parametrize("options", [{}, {"encoding": "UTF8"}, {"encoding": "utf-8"}])
+@pytest.mark.parametrize("options", [{}, {"encoding": "utf_8"}, {"encoding": "utf-8"}])
 def test_a_client_that_reads_and_writes_as_we_do_is_taken(make, options):
     """Whichever it is."""
     RedisStore(make(**options))
