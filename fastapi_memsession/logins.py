@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 from fastapi_memsession.errors import SessionDataError, SessionUsageError
 from fastapi_memsession.records import SessionRecord, new_session_id
 from fastapi_memsession.settings import SessionSettings
-from fastapi_memsession.values import check_size, encode_data
+from fastapi_memsession.values import check_size, encode_data, plain_text
 
 _LONGEST_AGENT = 256  # characters that are kept of what a client calls itself
 
@@ -101,7 +101,7 @@ def checked_claims(claims: object) -> dict[str, str]:
                 f"Claims are text by text, but {what} {name!r} is of type {kind}; use str(...), "
                 "or put it into the session's data."
             )
-        checked[str.__str__(name)] = str.__str__(value)  # an enum's member as the text it is
+        checked[plain_text(name)] = plain_text(value)
     return dict(sorted(checked.items())) if len(checked) > 1 else checked
 
 
@@ -112,7 +112,7 @@ def _checked_user_id(user_id: object) -> str:
         )
     if not user_id:
         raise SessionDataError("user_id is empty; a session must belong to someone.")
-    return str.__str__(user_id)
+    return plain_text(user_id)
 
 
 def _seconds(name: str, value: float | timedelta, longest: float) -> float:

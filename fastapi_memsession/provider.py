@@ -120,7 +120,7 @@ class SessionProvider(Opening):
         Everything is checked here, so an error leaves no session behind. Takes and raises what
         `login_session` does.
         """
-        now = self.clock()
+        now = self.clock.now()
         return self._issued(new_record(self.settings, user_id, now=now, **options), now)
 
     async def begin(

@@ -168,7 +168,8 @@ class SessionRecord(NamedTuple):
     @property
     def key(self) -> SessionKey:
         """The name of this record in a store."""
-        return SessionKey(self.user_id, self.session_id)
+        # Without the call that the class' own function is: each login comes by here three times.
+        return tuple.__new__(SessionKey, (self.user_id, self.session_id))
 
     @property
     def info(self) -> SessionInfo:

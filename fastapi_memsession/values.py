@@ -85,14 +85,16 @@ def decode_value_as(encoded: bytes, type_: Any) -> Any:
         raise SessionDataMismatch(told, fields=()) from None
 
 
-def check_key(key: object) -> str:
-    """Return `key` if it can name a value: any string that UTF-8 can encode, even an empty one.
+def plain_text(text: str) -> str:
+    """Return a text as a plain str: an enum's may be formatted as something else than it is."""
+    return text if type(text) is str else str.__str__(text)
 
-    As a plain str: one of an enum may be formatted as something else than it is.
-    """
+
+def check_key(key: object) -> str:
+    """Return `key` if it can name a value: any string that UTF-8 can encode, even an empty one."""
     if not isinstance(key, str):
         raise SessionDataError(f"A session key must be a str, not {type(key).__name__}.")
-    plain = str.__str__(key)
+    plain = plain_text(key)
     try:
         plain.encode()
     except UnicodeEncodeError:
