@@ -150,8 +150,8 @@ def _times(settings: "SessionSettings") -> Iterator[Finding]:
     if not settings.refresh and life > _LONG_IDLE:
         yield _note(
             f"REFRESH is false: a copied token opens its session for up to {_days(life)}, and "
-            f"nobody notices; with {PREFIX}REFRESH=true it opens it for minutes, and a stolen "
-            "refresh token ends the session",
+            f"nobody notices; with {PREFIX}REFRESH=true it opens it for minutes, and a refresh "
+            "token that comes again after its successor was used ends the session",
         )
 
 

@@ -180,8 +180,8 @@ def _key(settings: SessionSettings, snapshot: "SnapshotStore | None") -> bytes:
         key = snapshot.key_or(key)
     elif settings.env == "development":
         logger.warning(
-            "MEMSESSION_JWT_KEY is not set: tokens are signed with a random key of this process, "
-            "so a restart logs everyone out, and so does every other worker. To have one key: "
+            "MEMSESSION_JWT_KEY is not set: tokens are signed with a random key of this process. "
+            "A restart logs everyone out, and other workers refuse these tokens. To have one key: "
             "export MEMSESSION_JWT_KEY=$(%s)",
             MAKE_A_KEY,
         )
