@@ -104,8 +104,7 @@ class ConnectionState(SessionResponse):
         self, connection: HTTPConnection, user_id: str, **options: Unpack[LoginOptions]
     ) -> Session:
         """Begin a new session and end the one the connection came with, both with the response."""
-        if self.started or self.forward is over:
-            raise _too_late("login_session()")
+        self._refuse_late("login_session()")
         self.touch(connection)
         provider = self.provider
         if provider.ambient:
@@ -117,8 +116,7 @@ class ConnectionState(SessionResponse):
         try:
             replacing = replaced[0] if replaced else None
             await provider.begin(login, replacing=replacing, since=self.began)
-            if self.started or self.forward is over:  # while it was stored
-                raise _too_late("login_session()")
+            self._refuse_late("login_session()")  # which it may have become while it was stored
         except BaseException as error:
             # Refused, cancelled, or stored with the reply lost: whichever it was, it is not.
             await self.end((key,), "undone")
@@ -143,8 +141,7 @@ class ConnectionState(SessionResponse):
             raise SessionUsageError(
                 "This application issues no refresh tokens; set MEMSESSION_REFRESH=true."
             )
-        if self.started or self.forward is over:
-            raise _too_late("renew_session()")
+        self._refuse_late("renew_session()")
         self.touch(connection)
         if provider.ambient:
             await self._refuse_other_origins(connection)
@@ -192,6 +189,14 @@ class ConnectionState(SessionResponse):
             raise
         self.pending.forget = True
         return ended
+
+    def _refuse_late(self, call: str) -> None:
+        if self.started or self.forward is over:
+            raise SessionUsageError(
+                f"{call} was called after the response started or the request was over, when no "
+                "header can carry the token any more. Call it before returning the response, or "
+                "before websocket.accept()."
+            )
 
     async def _refuse_other_origins(
         self, connection: HTTPConnection, *, unless_shown: bool = False
@@ -272,14 +277,6 @@ class ConnectionState(SessionResponse):
         self.session = session
         self.peeked = False
         return session
-
-
-def _too_late(call: str) -> SessionUsageError:
-    return SessionUsageError(
-        f"{call} was called after the response started or the request was over, when no header can "
-        "carry the token any more. Call it before returning the response, or before "
-        "websocket.accept()."
-    )
 
 
 def state_of(connection: HTTPConnection) -> ConnectionState:

@@ -137,8 +137,7 @@ async def login_session(
     Whatever is raised, no session was begun; but a store that does not answer may keep one, whose
     token nobody has, until it expires.
     """
-    state = connection.scope.get(SCOPE_KEY) or state_of(connection)
-    return await state.login(
+    return await state_of(connection).login(
         connection,
         user_id,
         claims=claims,

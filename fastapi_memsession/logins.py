@@ -94,15 +94,19 @@ def checked_claims(claims: object) -> dict[str, str]:
         raise SessionDataError(f"Claims must be a mapping, not a {type(claims).__name__}.")
     checked: dict[str, str] = {}
     for name, value in claims.items():
-        if not isinstance(name, str) or not isinstance(value, str):
-            what = "claim" if isinstance(name, str) else "the name"
-            kind = type(value if isinstance(name, str) else name).__name__
-            raise SessionDataError(
-                f"Claims are text by text, but {what} {name!r} is of type {kind}; use str(...), "
-                "or put it into the session's data."
-            )
+        if not isinstance(name, str):
+            raise _no_text(f"the name {name!r}", name)
+        if not isinstance(value, str):
+            raise _no_text(f"claim {name!r}", value)
         checked[plain_text(name)] = plain_text(value)
     return dict(sorted(checked.items())) if len(checked) > 1 else checked
+
+
+def _no_text(what: str, value: object) -> SessionDataError:
+    return SessionDataError(
+        f"Claims are text by text, but {what} is of type {type(value).__name__}; use str(...), or "
+        "put it into the session's data."
+    )
 
 
 def _checked_user_id(user_id: object) -> str:

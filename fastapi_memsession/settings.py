@@ -195,7 +195,7 @@ class SessionSettings(BaseSettings):
             try:
                 self._read(values)
             except ValidationError as error:
-                faults += _told_by(error)
+                faults += _told(_faults_of(error))
             if faults:  # raised out here, it does not hold the other error, which holds the input
                 raise SettingsError("\n".join(faults))
 
@@ -231,25 +231,25 @@ def examine_settings(**values: Any) -> tuple[SessionSettings, list[str]]:
         try:
             settings = _Unrefused(**values)
         except ValidationError as error:
-            told += _told_by(error)
-            for name in _named_by(error):
+            faults = _faults_of(error)
+            told += _told(faults)
+            for name, _ in faults:
                 field = SessionSettings.model_fields[name]
                 values[name] = "development" if name == "env" else field.default
         else:
             return settings, told + problems_of(settings)
 
 
-def _named_by(error: ValidationError) -> list[str]:
-    """Return the field of each fault; an empty name if it is the settings as a whole."""
-    places = [fault["loc"] for fault in error.errors()]
-    return [str(place[0]).lower().removeprefix(PREFIX.lower()) if place else "" for place in places]
+def _faults_of(error: ValidationError) -> list[tuple[str, str]]:
+    """Return field and text of each fault; an empty field if it is the settings as a whole."""
+    return [
+        (str((*fault["loc"], "")[0]), fault["msg"].removeprefix("Value error, "))
+        for fault in error.errors()
+    ]
 
 
-def _told_by(error: ValidationError) -> list[str]:
-    """Return what is wrong, by the names of variables."""
-    texts = [fault["msg"].removeprefix("Value error, ") for fault in error.errors()]
-    named = zip(_named_by(error), texts, strict=True)
-    return [f"{_as_variable(name)}: {text}" if name else text for name, text in named]
+def _told(faults: Iterable[tuple[str, str]]) -> list[str]:
+    return [f"{_as_variable(name)}: {text}" if name else text for name, text in faults]
 
 
 def _unknown_names(settings: type[SessionSettings], arguments: Iterable[str]) -> list[str]:

@@ -11,8 +11,9 @@ from tests.serving import read_until, serving
 
 APP = """
 import os
-from fastapi import FastAPI, Request, WebSocket
-from fastapi_memsession import CurrentSession, MemoryStore, login_session, setup_sessions
+from fastapi import FastAPI, WebSocket
+from fastapi_memsession import CurrentSession, MemoryStore, setup_sessions
+from tests.applications import add_login
 
 class Store(MemoryStore):
     async def open(self):
@@ -26,13 +27,7 @@ class Store(MemoryStore):
 app = FastAPI()
 setup_sessions(app, store=Store())
 
-@app.post("/login")
-async def login(request: Request):
-    await login_session(request, "anna")
-
-@app.get("/profile")
-async def profile(session: CurrentSession):
-    return session.user_id
+add_login(app)
 
 @app.websocket("/socket")
 async def echo(websocket: WebSocket, session: CurrentSession):
