@@ -7,6 +7,7 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 from fastapi_memsession.errors import StoreUnavailable
 from fastapi_memsession.stores.leases import LeaseTable, lock_lost, lock_not_free
@@ -58,11 +59,13 @@ class RedisLocks:
         while True:
             now = clock()
             until = now + timeout
+            script = self._calls.script("lock", [name], repr(now), lease, repr(until), life)
+            asking = begin(script)
             try:
-                till = await self._calls.script("lock", [name], repr(now), lease, repr(until), life)
+                till = await asyncio.shield(asking)
             except BaseException:
                 # It may be taken all the same. Not waited for: the server may hang.
-                begin(self._drop(name, lease, now))
+                begin(self._drop_after(asking, name, lease, now))
                 raise
             if till == b"":
                 return until
@@ -73,6 +76,13 @@ class RedisLocks:
 
     async def _give_back(self, name: str, lease: str, now: float) -> bool:
         return bool(await self._calls.script("unlock", [name], repr(now), lease))
+
+    async def _drop_after(
+        self, asking: asyncio.Task[Any], name: str, lease: str, now: float
+    ) -> None:
+        # Over another connection this could be there first, and the lock be taken after it.
+        await asyncio.wait({asking})
+        await self._drop(name, lease, now)
 
     async def _drop(self, name: str, lease: str, now: float) -> None:
         with suppress(StoreUnavailable):  # it runs out by itself; what went wrong matters more

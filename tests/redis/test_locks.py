@@ -23,7 +23,8 @@ def lock(store, kept):
 async def settled():
     """Let what goes on by itself come to its end."""
     async with asyncio.timeout(PATIENCE):
-        await asyncio.gather(*_under_way)
+        while _under_way:  # one may begin another
+            await asyncio.wait(_under_way)
 
 
 async def test_a_lock_whose_answer_is_lost_is_given_back(server, store, lock):
@@ -40,6 +41,37 @@ async def test_a_lock_whose_answer_is_lost_is_given_back(server, store, lock):
         await lock().__aenter__()
     await settled()
     assert server.command("KEYS", "*:l:*").strip() == ""
+
+
+async def test_a_lock_that_is_being_taken_is_given_back_after_that(server, store, lock):
+    """The two go over two connections, and the server may read the second one first."""
+    attempt, begun, go = store._clients._attempt, asyncio.Event(), asyncio.Event()
+    sent = []
+
+    async def read_late(command):
+        await go.wait()
+        return await attempt(command)
+
+    async def slow(command):
+        store._clients._attempt = attempt
+        sent.append(asyncio.create_task(read_late(command)))
+        begun.set()
+        return await asyncio.shield(sent[0])
+
+    store._clients._attempt = slow
+    taking = asyncio.create_task(lock().__aenter__())
+    await begun.wait()
+    taking.cancel()
+    with suppress(asyncio.CancelledError):
+        await taking
+    for _ in range(100):  # whoever gives it back at once has time to
+        await asyncio.sleep(0)
+    go.set()
+    await asyncio.wait(sent)
+    await settled()
+    assert server.command("KEYS", "*:l:*").strip() == ""
+    async with lock(timeout=1):
+        pass
 
 
 @pytest.mark.parametrize("left", [True, False])
